@@ -1,0 +1,80 @@
+"""A second IPython kernel beside your notebook's: what crashes there does not crash here.
+
+Public names are loaded on first use, so that a companion, which imports this package too, never
+loads the main session's half.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from isolate_magic._version import __version__
+
+if TYPE_CHECKING:
+    from isolate_magic.companion import (
+        Companion,
+        byvalue,
+        companions,
+        default_companion,
+        get_companion,
+        import_isolated,
+    )
+    from isolate_magic.errors import (
+        CellTimeout,
+        CompanionExit,
+        IsolateError,
+        NotSupported,
+        ProcessTerminationError,
+        ProtocolError,
+        StaleProxyError,
+        StartError,
+        TransferError,
+    )
+    from isolate_magic.link.proxy import isproxy
+    from isolate_magic.magics import load_ipython_extension, unload_ipython_extension
+    from isolate_magic.report import CrashReport, StackFrame
+
+__all__ = [
+    "CellTimeout",
+    "Companion",
+    "CompanionExit",
+    "CrashReport",
+    "IsolateError",
+    "NotSupported",
+    "ProcessTerminationError",
+    "ProtocolError",
+    "StackFrame",
+    "StaleProxyError",
+    "StartError",
+    "TransferError",
+    "__version__",
+    "byvalue",
+    "companions",
+    "default_companion",
+    "get_companion",
+    "import_isolated",
+    "isproxy",
+    "load_ipython_extension",
+    "unload_ipython_extension",
+]
+
+_HOMES = {
+    "companion": ("Companion", "byvalue", "companions", "default_companion", "get_companion", "import_isolated"),
+    "link.proxy": ("isproxy",),
+    "magics": ("load_ipython_extension", "unload_ipython_extension"),
+    "report": ("CrashReport", "StackFrame"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'isolate_magic' has no attribute {name!r}")
+    home = next((home for home, names in _HOMES.items() if name in names), "errors")
+    value = getattr(import_module(f"isolate_magic.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

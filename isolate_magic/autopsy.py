@@ -1,0 +1,116 @@
+"""From an exit status and last words to a crash report (host).
+
+All that a companion leaves behind is its own word and may be anything, so it is only ever shown:
+parsed as text, cut to a length, and never followed but to regular files of source.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+from collections.abc import Mapping
+
+from isolate_magic.report import StackFrame
+
+_LINE = re.compile(r'  File "(?P<file>[^"\n]{1,4096})", line (?P<line>\d{1,9}) in (?P<function>[^\n]{1,500})')
+_CELL = re.compile(r"<ipython-input-(\d+)-[0-9a-f]+>")
+_BELOW = ("isolate_magic/child/", "isolate_magic/link/", "IPython/core/interactiveshell.py")
+_NAMES = {
+    "SIGSEGV": "segmentation fault",
+    "SIGABRT": "abort",
+    "SIGBUS": "bus error",
+    "SIGFPE": "arithmetic error",
+    "SIGILL": "illegal instruction",
+    "SIGKILL": "killed from outside",
+    "SIGTERM": "terminated from outside",
+    "SIGXCPU": "processor time limit",
+    "SIGSYS": "forbidden system call",
+}
+
+
+def cause(status: int | None) -> tuple[str, str, str, int | None]:
+    """Read a wait status (wait(2)).
+
+    Args:
+        status: as `os.wait4` gives it, or None if nobody could collect it.
+
+    Returns:
+        kind, reason, name of the signal, exit code.
+    """
+    if status is None:
+        return "signal", "the zygote is gone, and its companions with it", "SIGKILL", None
+    if os.WIFSIGNALED(status):
+        try:
+            name = signal.Signals(os.WTERMSIG(status)).name
+        except ValueError:
+            name = f"SIG{os.WTERMSIG(status)}"  # a real-time signal
+        return "signal", f"{name} ({_NAMES[name]})" if name in _NAMES else name, name, None
+    code = os.WEXITSTATUS(status)
+    return "exit", f"the process ended itself with exit code {code}", "", code
+
+
+def stack(words: str, cells: Mapping[int, tuple[str, int]]) -> tuple[StackFrame, ...]:
+    """Read the Python stack that faulthandler has written.
+
+    Args:
+        words: the text; only the last stack of the thread that died is read.
+        cells: prompt number to source and lines before it, to show the lines of cells.
+
+    Returns:
+        the frames of the user's code, innermost first, at most 60.
+    """
+    _, found, last = words.rpartition("Current thread")
+    frames: list[StackFrame] = []
+    for line in last.partition("\n\n")[0].splitlines() if found else ():
+        match = _LINE.fullmatch(line)
+        if match is None:
+            continue
+        file, number = match["file"], int(match["line"])
+        if any(part in file for part in _BELOW) or len(frames) == 60:
+            break
+        cell = _CELL.fullmatch(file)
+        if cell:
+            shown = f"Cell In[{cell[1]}]"
+            source = _cell_line(cells.get(int(cell[1])), number)
+        else:
+            shown, source = file, _file_line(file, number)
+        frames.append(StackFrame(shown, number, match["function"], source))
+    return tuple(frames)
+
+
+def _cell_line(cell: tuple[str, int] | None, number: int) -> str:
+    if cell is None:
+        return ""
+    lines = cell[0].splitlines()
+    index = number - 1 - cell[1]
+    return lines[index].strip() if 0 <= index < len(lines) else ""
+
+
+def _file_line(file: str, number: int) -> str:
+    """Return one line of a source file; never wait on a pipe or a device that a hostile stack names."""
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except (OSError, ValueError):
+        return ""
+    with open(fd, encoding="utf-8", errors="replace") as opened:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > 10 << 20 or not file.endswith(".py"):
+            return ""
+        for index, line in enumerate(opened, 1):
+            if index == number:
+                return line.strip()[:200]
+    return ""
+
+
+def oom_kills() -> int:
+    """Return how often the kernel's out-of-memory killer has struck since boot (proc(5), vmstat)."""
+    try:
+        with open("/proc/vmstat", encoding="ascii") as counters:
+            for line in counters:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    except OSError:  # a host without /proc/vmstat: then a memory kill reads as SIGKILL
+        return 0
+    return 0

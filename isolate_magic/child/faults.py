@@ -1,0 +1,104 @@
+"""Exceptions on their way to the host and back (companion)."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import traceback
+from typing import Any
+
+from isolate_magic.link import frames as f
+from isolate_magic.link import packing, values
+from isolate_magic.link.copying import Copier, NoData
+from isolate_magic.link.proxy import claim_of
+from isolate_magic.link.refs import Claim
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_FIELDS: dict[type, tuple[str, ...]] = {
+    OSError: ("filename", "filename2"),
+    ImportError: ("name", "path"),
+    AttributeError: ("name",),
+    NameError: ("name",),
+}
+
+
+class CellError(Exception):
+    """Carry what a cell raised, and the traceback as IPython shows it, to the reply."""
+
+    def __init__(self, error: BaseException, lines: tuple[str, ...]) -> None:
+        super().__init__(error, lines)
+        self.error = error
+        self.lines = lines
+
+
+class HostError(Exception):
+    """Stand for an exception of the main session that cannot travel as itself."""
+
+
+class Faults:
+    """Turn exceptions into data and back.
+
+    Args:
+        talk: the companion's conversation.
+    """
+
+    def __init__(self, talk: Any) -> None:
+        self.talk = talk
+
+    def fault(self, error: BaseException) -> f.Fault:
+        """Turn an exception into data; one that came from the host goes back by its number there."""
+        lines: tuple[str, ...] | None = None
+        if isinstance(error, CellError):
+            error, lines = error.error, error.lines
+        kind = type(error)
+        claim = claim_of(error)
+        if claim is not None:
+            return f.Fault("Exception", (), "", (), {}, f.Own(claim.number))
+        name: Any = kind.__name__
+        ref = None
+        if getattr(builtins, name, None) is not kind:
+            name, ref = self.talk.lent.pin(kind), self.talk.lend(error)
+        if lines is None:
+            lines = () if kind is StopIteration else tuple(self._lines(error))
+        args = tuple(self._argument(item) for item in error.args)
+        return f.Fault(name, args, values.plain(_text(error)), lines, self._fields(error), ref)
+
+    def _fields(self, error: BaseException) -> dict[str, Any]:
+        names = {name for kind, found in _FIELDS.items() if isinstance(error, kind) for name in found}
+        fields = {name: self._argument(getattr(error, name, None)) for name in sorted(names)}
+        notes = getattr(error, "__notes__", None)
+        if notes:
+            fields["__notes__"] = self._argument(tuple(map(str, notes)))
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def _argument(self, value: Any) -> Any:
+        try:
+            return Copier(self.talk.park, self.talk.record).copy(value)
+        except NoData:
+            return self.talk.wrap(value)
+
+    def _lines(self, error: BaseException) -> list[str]:
+        """Return the traceback without our own frames; empty if nothing else is in it."""
+        step = error.__traceback__
+        while step is not None and step.tb_frame.f_code.co_filename.startswith(_OURS):
+            step = step.tb_next
+        if step is None and error.__cause__ is None and error.__context__ is None:
+            return []
+        return traceback.format_exception(type(error), error, step)
+
+    def revive(self, fault: f.Fault) -> BaseException:
+        """Make the exception that the host's callback raised; trusted, so it comes as a pickle."""
+        try:
+            error = self.talk._incoming(fault.args[0], 0)
+        except Exception:  # border: unpickling runs the exception's own class
+            error = HostError(fault.text)
+        if isinstance(fault.ref, f.Ref):
+            error.__dict__["_isolate_"] = Claim(self.talk, fault.ref.id, fault.text)
+        return error if isinstance(error, BaseException) else HostError(fault.text)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # border: `__str__` of a user's class
+        return f"<{type(error).__name__} whose str() raised {type(broken).__name__}>"

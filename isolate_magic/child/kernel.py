@@ -1,0 +1,146 @@
+"""ipykernel's own IPythonKernel, with frames instead of ZMQ (built in the zygote, used in the companion).
+
+One kernel is built per zygote and inherited by every companion. It has no socket, no port and no
+thread: messages that it would publish become EVENT frames. The history thread and debugpy, which
+would start threads, are off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from IPython.core.compilerop import CachingCompiler
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.zmqshell import ZMQInteractiveShell
+from jupyter_client.jsonutil import json_default
+from jupyter_client.session import Session
+from traitlets.config import Config
+
+OUTPUTS = frozenset({"display_data", "update_display_data", "execute_result", "clear_output"})
+"""Messages that reach the cell. Status and input echo are the main session's own business."""
+
+
+class FrameSession(Session):
+    """Send messages as EVENT frames.
+
+    Attributes:
+        publish: called with a message type and JSON bytes; None until the companion is forked.
+        error: the content of the last `error` message, which travels with the reply.
+        hide_result: whether the value of a cell is only returned, not shown.
+    """
+
+    publish: Callable[[str, bytes], None] | None = None
+    error: dict[str, Any] | None = None
+    hide_result = False
+
+    def send(self, stream: Any, msg_or_type: Any, content: Any = None, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Publish an output; drop what the main session says itself."""
+        if isinstance(msg_or_type, dict):
+            kind, content = msg_or_type["header"]["msg_type"], msg_or_type["content"]
+        else:
+            kind = msg_or_type
+        if kind == "error":
+            self.error = content
+        elif kind == "execute_result" and self.hide_result:
+            pass
+        elif kind in OUTPUTS and self.publish is not None:
+            self.publish(kind, json.dumps(content, default=json_default).encode("utf-8", "replace"))
+        return {"content": content}
+
+
+class CompanionShell(ZMQInteractiveShell):
+    """The shell that cells run in.
+
+    Attributes:
+        lines_before: lines that stand before the code in the editor's cell, so that tracebacks
+            count as the reader does.
+    """
+
+    lines_before = 0
+
+    def transform_cell(self, raw_cell: str) -> str:
+        """Transform IPython syntax, then move the code down to its place in the cell."""
+        cell: str = super().transform_cell(raw_cell)
+        return "\n" * self.lines_before + cell
+
+
+class CompanionKernel(IPythonKernel):
+    """The kernel of one companion."""
+
+    shell_class = CompanionShell  # type: ignore[assignment]
+    compiler_class = CachingCompiler  # type: ignore[assignment]
+
+
+def build() -> CompanionKernel:
+    """Build the kernel; call it in the zygote, before any fork."""
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.colors = "Neutral"
+    hidden = {name: sys.modules.pop(name, None) for name in ("debugpy", "debugpy.server")}
+    sys.modules["debugpy"] = sys.modules["debugpy.server"] = None  # type: ignore[assignment]
+    try:
+        kernel: CompanionKernel = CompanionKernel.instance(
+            config=config,
+            session=FrameSession(key=b""),
+            iopub_socket=object(),
+            log=logging.getLogger(__name__),
+        )
+    finally:
+        for name, module in hidden.items():
+            del sys.modules[name]
+            if module is not None:
+                sys.modules[name] = module
+    return kernel
+
+
+def run_cell(kernel: CompanionKernel, code: str, number: int, lines_before: int, silent: bool) -> Any:
+    """Run one cell as the kernel does.
+
+    Args:
+        kernel: the kernel.
+        code: the source.
+        number: the prompt number of the visible cell.
+        lines_before: how many lines of the visible cell stand before the code.
+        silent: whether the value of the last expression stays unshown.
+
+    Returns:
+        IPython's `ExecutionResult`; its errors are what the cell raised.
+    """
+    shell: Any = kernel.shell
+    shell.lines_before = lines_before
+    session: Any = kernel.session
+    _count_to(shell, number)
+    before, session.error, session.hide_result = session.hide_result, None, silent
+    try:
+        finish(kernel.do_execute(code, silent=False))
+    finally:
+        session.hide_result = before
+    return shell.last_execution_result
+
+
+def finish(coroutine: Any) -> Any:
+    """Run a coroutine of the kernel to its end; it hardly ever waits for anything."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise RuntimeError("the kernel waited inside a cell")
+
+
+def _count_to(shell: Any, number: int) -> None:
+    """Set the prompt number, and fill `In` so that `In[number]` is this cell."""
+    if number > 0:
+        shell.execution_count = number
+    history = shell.history_manager
+    for inputs in (history.input_hist_parsed, history.input_hist_raw):
+        inputs.extend([""] * (shell.execution_count - len(inputs)))
+
+
+def fresh_loop() -> None:
+    """Give the companion an event loop of its own; one made before the fork would share its epoll."""
+    asyncio.set_event_loop(asyncio.new_event_loop())

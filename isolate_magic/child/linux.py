@@ -1,0 +1,44 @@
+"""The few system calls that Python lacks (zygote and companion)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_PDEATHSIG, _DUMPABLE, _NAME = 1, 4, 15  # prctl(2)
+
+
+def prctl(option: int, value: int | bytes) -> None:
+    """Call prctl(2) with one argument.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    argument = ctypes.c_char_p(value) if isinstance(value, bytes) else ctypes.c_ulong(value)
+    if _libc.prctl(option, argument, ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when the thread that forked it ends (PR_SET_PDEATHSIG)."""
+    prctl(_PDEATHSIG, int(signal.SIGKILL))
+
+
+def name_process(name: str) -> None:
+    """Set the name that ps and top show, cut to 15 bytes."""
+    prctl(_NAME, name.encode()[:15])
+
+
+def allow_attach() -> None:
+    """Let the owner read this process's memory (PR_SET_DUMPABLE), which bulk data needs."""
+    prctl(_DUMPABLE, 1)
+
+
+def unbuffer_c_stdout() -> None:
+    """Let C's stdout write at once, so that a crash loses nothing (setvbuf(3), _IONBF is 2)."""
+    stdout = ctypes.c_void_p.in_dll(_libc, "stdout")
+    _libc.setvbuf(stdout, None, 2, ctypes.c_size_t(0))

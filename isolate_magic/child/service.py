@@ -1,0 +1,277 @@
+"""What the host can ask a companion for, beyond using its objects (companion).
+
+The service is the object with the number 1: the host calls its methods like those of any other.
+"""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import datetime
+import decimal
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import json
+import operator
+import os
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import cloudpickle
+from jupyter_client.jsonutil import json_default
+
+from isolate_magic.child import kernel as kernels
+from isolate_magic.child.faults import CellError
+from isolate_magic.errors import TransferError
+from isolate_magic.link import bulk
+from isolate_magic.link import frames as f
+from isolate_magic.link.copying import Copier, NoData
+
+_MISSING = object()
+_OPERATORS: dict[str, Callable[..., Any]] = {
+    "__getitem__": operator.getitem,
+    "__setitem__": operator.setitem,
+    "__delitem__": operator.delitem,
+    "__contains__": operator.contains,
+    "__len__": len,
+    "__iter__": iter,
+    "__next__": next,
+    "__reversed__": reversed,
+    "__bool__": bool,
+    "__hash__": hash,
+    "__str__": str,
+    "__repr__": repr,
+    "__format__": format,
+    "__dir__": dir,
+    "__setattr__": setattr,
+    "__delattr__": delattr,
+}
+"""Special methods whose function knows more than the method: `len` of an Enum class, say."""
+
+_TWINS = frozenset({
+    type(None), bool, int, float, complex, str, bytes, tuple, frozenset, range, slice,
+    datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone, decimal.Decimal,
+})  # fmt: skip
+
+
+class Service:
+    """Answer the host's questions about this companion.
+
+    Args:
+        talk: the conversation.
+        kernel: the kernel of this companion.
+    """
+
+    def __init__(self, talk: Any, kernel: Any) -> None:
+        self.talk = talk
+        self.kernel = kernel
+        self.shell = kernel.shell
+
+    @property
+    def leaving(self) -> bool:
+        """Tell whether a cell said `exit`."""
+        return bool(self.shell.exit_now)
+
+    def method(self, target: Any, name: str) -> Callable[..., Any]:
+        """Return what calling the method `name` of `target` means."""
+        function = _OPERATORS.get(name)
+        if function is None or target is self:
+            found: Callable[..., Any] = getattr(target, name)
+            return found
+        return lambda *args: function(target, *args)
+
+    # ------------------------------------------------------------ cells and names
+
+    def execute(self, code: str, number: int, lines_before: int, silent: bool) -> Any:
+        """Run a cell and return the value of its last expression.
+
+        Raises:
+            CellError: around whatever the cell raised.
+        """
+        result = kernels.run_cell(self.kernel, code, number, lines_before, silent)
+        error = result.error_before_exec or result.error_in_exec
+        if error is not None:
+            shown = self.kernel.session.error
+            raise CellError(error, tuple(shown["traceback"]) if shown else ())
+        return result.result
+
+    def push(self, names: dict[str, Any]) -> None:
+        """Bind names in the namespace of the cells."""
+        self.shell.push(names)
+
+    def pull(self, name: str) -> Any:
+        """Return what a name is bound to in the namespace of the cells.
+
+        Raises:
+            NameError: no cell has bound it.
+        """
+        value = self.shell.user_ns.get(name, _MISSING)
+        if value is _MISSING:
+            raise NameError(f"name {name!r} is not defined in the companion")
+        return value
+
+    def run(self, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        """Call a function that the host has sent."""
+        return function(*args, **kwargs)
+
+    # ------------------------------------------------------------ modules
+
+    def load_module(self, name: str, path: list[str] | None = None) -> Any:
+        """Import a module by name, or find it in the folders of `path` alone."""
+        if path is None:
+            return importlib.import_module(name)
+        if name in sys.modules:
+            return sys.modules[name]
+        place = _find(name, path)
+        spec = importlib.util.spec_from_file_location(name, place)
+        if place is None or spec is None or spec.loader is None:
+            raise ModuleNotFoundError(f"no module named {name!r} in {', '.join(path)}", name=name)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return module
+
+    # ------------------------------------------------------------ objects
+
+    def describe(self, cls: type) -> Any:
+        """Describe a class for its mirror; see `isolate_magic.link.mirror.Description`."""
+        bases = tuple(base for base in cls.__bases__ if base is not object)
+        fields = getattr(cls, "_fields", None) if cls.__bases__ == (tuple,) else None
+        owners = [cls, *(base for base in cls.__mro__[1:] if self.twin(base))]
+        special, methods = [], []
+        for owner in owners:
+            for name, value in vars(owner).items():
+                if name.startswith("__") and name.endswith("__"):
+                    special.append(f"-{name}" if value is None else name)
+                elif isinstance(value, (types.FunctionType, types.MethodDescriptorType, classmethod, staticmethod)):
+                    methods.append(name)
+        text = vars(cls).get("__doc__")
+        own_text = text is not None and not isinstance(text, str)
+        return (
+            cls.__module__, cls.__qualname__, text if isinstance(text, str) else None, bases,
+            tuple(special), tuple(methods), fields, own_text or issubclass(cls, _TEXTED),
+        )  # fmt: skip
+
+    def twin(self, cls: type) -> str:
+        """Return the name of a class that is the host's own as well, because its values travel."""
+        if cls in _TWINS:
+            return f"{cls.__module__}.{cls.__qualname__}"
+        if issubclass(cls, BaseException) and getattr(builtins, cls.__name__, None) is cls:
+            return f"builtins.{cls.__name__}"
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and self.talk.host_has_numpy and cls.__module__ == "numpy":
+            if issubclass(cls, numpy.generic) and getattr(numpy, cls.__name__, None) is cls:
+                return f"numpy.{cls.__name__}"
+        return ""
+
+    def signature(self, function: Any) -> Any:
+        """Return the parameters as (name, kind, default as text), or None if there is no signature."""
+        try:
+            found = inspect.signature(function)
+        except (TypeError, ValueError):
+            return None
+        empty = inspect.Parameter.empty
+        return tuple(
+            (p.name, int(p.kind), "" if p.default is empty else repr(p.default)) for p in found.parameters.values()
+        )
+
+    def keys(self, target: Any) -> Any:
+        """Return the text keys of a mapping or a table, for completion inside `x["`."""
+        keys = target.keys() if hasattr(target, "keys") else ()
+        return tuple(key for key, _ in zip(keys, range(1000), strict=False) if type(key) is str)
+
+    def show(self, target: Any) -> Any:
+        """Return the JSON of what this companion's formatters make of an object: data and metadata."""
+        data, metadata = self.shell.display_formatter.format(target)
+        return json.dumps([data, metadata], default=json_default)
+
+    def shallow_copy(self, target: Any) -> Any:
+        """Copy with `copy.copy`."""
+        return copy.copy(target)
+
+    def deep_copy(self, target: Any) -> Any:
+        """Copy with `copy.deepcopy`."""
+        return copy.deepcopy(target)
+
+    # ------------------------------------------------------------ data
+
+    def copy(self, target: Any, as_data: bool, pickles: bool) -> Any:
+        """Return a copy of an object as data, where `as_data` asks so, or where `pickles` allows it as a pickle.
+
+        Raises:
+            TransferError: the object is no data and does not pickle, or may not.
+        """
+        try:
+            if not as_data:
+                raise NoData("the host has not imported its class")
+            return Raw(Copier(self.talk.park, self.talk.record).copy(target))
+        except NoData as reason:
+            if not pickles:
+                raise TransferError(f"{_name(target)} is not plain data ({reason})") from None
+        beside: list[Any] = []
+        try:
+            body = cloudpickle.dumps(target, protocol=5, buffer_callback=beside.append)
+        except Exception as error:  # border: pickling runs the objects' own methods
+            raise TransferError(
+                f"{_name(target)} cannot be copied out of the companion: {error}. Keep using the proxy, "
+                "or copy the plain data in it"
+            ) from None
+        parked = tuple(self.talk.park(buffer.raw()) for buffer in beside)
+        return Raw(f.Pickled(self.talk.park(body), parked))
+
+    def reserve(self, sizes: tuple[int, ...]) -> Any:
+        """Reserve memory that the host will fill: lend it, and tell where each part begins."""
+        rooms = [bulk.room(size) for size in sizes]
+        parts = [memoryview(room)[:size].toreadonly() for room, size in zip(rooms, sizes, strict=True)]
+        return self.talk.lent.lend(parts), tuple(map(bulk.address, rooms))
+
+    def accept(self, sizes: tuple[int, ...]) -> Any:
+        """Map the memfd that the host has filled and sealed; lend its parts."""
+        fd = self.talk.door_fd()
+        try:
+            whole = memoryview(bulk.open_sealed(fd, sum(sizes)))
+        finally:
+            os.close(fd)
+        parts, offset = [], 0
+        for size in sizes:
+            parts.append(whole[offset : offset + size])
+            offset += size
+        return self.talk.lent.lend(parts)
+
+
+_TEXTED = (
+    types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType, types.ModuleType,
+)  # fmt: skip
+
+
+class Raw:
+    """Say that a value is ready for the wire."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _name(target: Any) -> str:
+    return f"a {type(target).__module__}.{type(target).__qualname__} object".replace("builtins.", "")
+
+
+def _find(name: str, path: list[str]) -> str | None:
+    """Return the file of a module; by hand, because importlib wants a working directory that exists."""
+    leaf = name.rpartition(".")[2]
+    for folder in path:
+        for suffix in importlib.machinery.all_suffixes():
+            for place in (os.path.join(folder, leaf, f"__init__{suffix}"), os.path.join(folder, leaf + suffix)):
+                if os.path.isfile(place):
+                    return place
+    return None
+

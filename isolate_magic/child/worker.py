@@ -1,0 +1,75 @@
+"""The main of a companion, from the fork to the end (companion)."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import signal
+import socket
+import sys
+from typing import Any
+
+from isolate_magic.child import kernel as kernels
+from isolate_magic.child import last_words, linux, streams
+from isolate_magic.child.conversation import Conversation
+from isolate_magic.link import frames as f
+
+BOARD = mmap.PAGESIZE
+"""The first page of the memfd names the request to interrupt; the stacks are written behind it."""
+
+
+def main(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
+    """Become a companion and serve the host; never returns.
+
+    Args:
+        fds: channel, door, write ends of the stdout and stderr pipes, memfd for the last words.
+        start: what the host told: `name`, `cwd`, `path`, `argv`, `token`, `copies`, `numpy`, `environ`.
+        kernel: the kernel that the zygote has built.
+    """
+    linux.die_with_parent()
+    os.setsid()
+    linux.name_process(f"isolate-{start['name']}")
+    linux.allow_attach()
+    channel, door, out, err, words = fds
+    _standard_streams(out, err)
+    os.lseek(words, BOARD, os.SEEK_SET)
+    last_words.arrange(words)
+    board = mmap.mmap(words, BOARD, mmap.MAP_SHARED, mmap.PROT_READ)
+    order = streams.Order(bytes.fromhex(start["token"]), out, err)
+    streams.install(order)
+    _settle(start)
+    talk = Conversation(socket.socket(fileno=channel), socket.socket(fileno=door), board, start, kernel)
+    kernel.session.publish = lambda kind, content: order.show(
+        lambda number: talk.send(f.encode(f.Event(number, kind, content)))
+    )
+    signal.signal(signal.SIGINT, talk.interrupt)
+    talk.serve()
+
+
+def _standard_streams(out: int, err: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    linux.unbuffer_c_stdout()
+
+
+def _settle(start: dict[str, Any]) -> None:
+    """Take over the host's folder and import path; draw fresh random numbers."""
+    try:
+        os.chdir(start["cwd"])
+    except OSError:  # the folder is gone, or not ours to enter: stay where the zygote is
+        print(f"isolate_magic: cannot enter {start['cwd']}; staying in {os.getcwd()}", file=sys.stderr)
+    sys.path[:] = start["path"]
+    sys.argv[:] = start["argv"]
+    os.environ.update(start["environ"])
+    random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.seed()
+    kernels.fresh_loop()

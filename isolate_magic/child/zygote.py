@@ -1,0 +1,141 @@
+"""The zygote: import once, then fork companions on request (a process of its own, no user code).
+
+It is started by exec with an allow-listed environment, because /proc/PID/environ keeps what a process
+was started with (proc(5)). It answers one request at a time: `fork` returns a pid and a pidfd, `reap`
+returns how a child ended. When the host is gone it kills its children and leaves.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+import warnings
+from typing import Any
+
+from isolate_magic.child import kernel as kernels
+from isolate_magic.child import linux, worker
+from isolate_magic.link import bulk
+
+_LIMIT = 1 << 20
+
+
+class Zygote:
+    """Serve the host on one socket.
+
+    Args:
+        control: a SOCK_SEQPACKET socket to the host.
+        host: the host's pid.
+    """
+
+    def __init__(self, control: socket.socket, host: int) -> None:
+        self.control = control
+        self.host = os.pidfd_open(host)
+        self.children: set[int] = set()
+        self.kernel: Any = None
+
+    def prepare(self, preload: list[str]) -> None:
+        """Import the preload list and build the kernel, then freeze the heap for the forks."""
+        for name in preload:
+            importlib.import_module(name)
+        self.kernel = kernels.build()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        gc.collect()
+        gc.freeze()  # so that a collection in a companion does not touch, and copy, these pages
+
+    def serve(self) -> None:
+        """Answer requests until the host is gone."""
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        poll.register(self.host, select.POLLIN)
+        while True:
+            if any(fd == self.host for fd, _ in poll.poll()):
+                return
+            packet, fds, _, _ = socket.recv_fds(self.control, _LIMIT, 8)
+            if not packet:
+                return
+            request = json.loads(packet)
+            if request["do"] == "fork":
+                self._fork(fds, request["start"])
+            else:
+                self._reap(request["pid"])
+
+    def _fork(self, fds: list[int], start: dict[str, Any]) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._answer({"error": f"fork: {error.strerror}"})
+            for fd in fds:
+                os.close(fd)
+            return
+        if not pid:
+            self.control.close()
+            os.close(self.host)
+            _run(fds, start, self.kernel)
+        for fd in fds:
+            os.close(fd)
+        self.children.add(pid)
+        pidfd = os.pidfd_open(pid)
+        self._answer({"pid": pid}, [pidfd])
+        os.close(pidfd)
+
+    def _reap(self, pid: int) -> None:
+        if pid not in self.children:
+            self._answer({"error": f"{pid} is no child"})
+            return
+        _, status, usage = os.wait4(pid, 0)
+        self.children.discard(pid)
+        self._answer({"status": status, "peak": usage.ru_maxrss * 1024})
+
+    def _answer(self, content: dict[str, Any], fds: list[int] | None = None) -> None:
+        socket.send_fds(self.control, [json.dumps(content).encode()], fds or [])
+
+    def end(self) -> None:
+        """Kill every child; the host that they worked for is gone."""
+        for pid in self.children:
+            for kill in (os.killpg, os.kill):
+                try:
+                    kill(pid, signal.SIGKILL)
+                except ProcessLookupError:  # not a group leader yet, or gone
+                    continue
+
+
+def _run(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
+    """Be a companion; whatever happens, never return into the zygote's code."""
+    code = 70  # EX_SOFTWARE, sysexits.h
+    try:
+        worker.main(fds, start, kernel)
+    except BaseException:  # border: nothing above could report it
+        os.write(fds[3], traceback.format_exc().encode())
+    finally:
+        os._exit(code)
+
+
+def main() -> None:
+    """Run a zygote: the arguments are the socket's descriptor, the host's pid and the preload list."""
+    # OpenBLAS keeps threads, but stops them around a fork by itself (pthread_atfork).
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+    control, host, *preload = sys.argv[1:]
+    zygote = Zygote(socket.socket(fileno=int(control)), int(host))
+    linux.name_process("isolate-zygote")
+    try:
+        zygote.prepare(preload)
+    except BaseException:  # border: the host shows it as a StartError
+        zygote._answer({"error": traceback.format_exc()[-60000:]})
+        return
+    probe = os.urandom(16)
+    zygote._answer({"probe": probe.hex(), "address": bulk.address(probe)})
+    try:
+        zygote.serve()
+    finally:
+        zygote.end()
+
+
+if __name__ == "__main__":
+    main()

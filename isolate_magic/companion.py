@@ -1,0 +1,437 @@
+"""The companion: a Python process beside this one that may die without taking it along (host)."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import psutil
+
+from isolate_magic import output, spawner
+from isolate_magic.errors import CellTimeout, StartError
+from isolate_magic.link.proxy import Method, claim_of
+from isolate_magic.link.refs import Claim
+from isolate_magic.output import Sink
+from isolate_magic.process import Process
+from isolate_magic.report import CrashReport
+from isolate_magic.watch import watch
+
+_GRACE = 2.0
+_NAME = re.compile(r"[\w.-]{1,60}")
+_companions: dict[str, Companion] = {}
+_lock = threading.RLock()
+
+
+class Companion:
+    """Run code in a process of its own, and survive its death.
+
+    The process starts with the first use, or by `start`. When it dies, the next use starts a new one
+    and says so; module proxies import themselves again, other proxies raise `StaleProxyError`.
+
+    Args:
+        name: how it is called in messages, 1 to 60 letters, digits, `_`, `.` and `-`. A name is
+            taken until the companion has been closed.
+        preload: modules to import before the process is forked, so that every start has them ready.
+        env: environment variables beside the allowed ones (`isolate_magic.spawner.ENVIRONMENT`).
+
+    Raises:
+        ValueError: the name is malformed or taken.
+
+    >>> with Companion("demo") as companion:
+    ...     companion.run("6 * 7")
+    42
+    """
+
+    def __init__(
+        self,
+        name: str = "default",
+        *,
+        preload: Iterable[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name for a companion: 1 to 60 letters, digits, '_', '.', '-'")
+        if isinstance(preload, str):
+            raise TypeError(f"preload is a list of module names; did you mean [{preload!r}]?")
+        self.name = name
+        self.preload = tuple(preload)
+        self.env = dict(env or {})
+        self.crashes: list[CrashReport] = []
+        self.restarts = -1
+        self._process: Process | None = None
+        self._lock = threading.RLock()
+        self._owner = os.getpid()
+        with _lock:
+            if name in _companions:
+                raise ValueError(f"there is a companion {name!r} already; get_companion({name!r}) returns it")
+            _companions[name] = self
+
+    def __repr__(self) -> str:
+        return f"<Companion {self.name!r} {self.state}{f' pid {self.pid}' if self.pid else ''}>"
+
+    def __enter__(self) -> Companion:
+        self.ensure_started()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ life
+
+    @property
+    def pid(self) -> int | None:
+        """Tell the process id, or None while there is no process."""
+        process = self._alive()
+        return process.pid if process else None
+
+    @property
+    def state(self) -> str:
+        """Tell how it is: `new`, `idle`, `busy`, `dead` or `stopped`."""
+        process = self._process
+        if process is None:
+            return "new"
+        if process.report is not None:
+            return "stopped" if process.report.kind == "stop" else "dead"
+        return "busy" if process.talk.slots else "idle"
+
+    @property
+    def report(self) -> CrashReport | None:
+        """Tell how it last died, or None."""
+        return self.crashes[-1] if self.crashes else None
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Measure the process.
+
+        Returns:
+            pid, state, seconds since the start, restarts, `rss` and `uss` in bytes, `cpu` in seconds,
+            objects lent to us; the numbers of the process are None while there is none.
+        """
+        process = self._alive()
+        found: dict[str, Any] = dict.fromkeys(("uptime", "rss", "uss", "cpu", "proxies"))
+        if process is not None:
+            try:
+                meter = psutil.Process(process.pid)
+                memory, times = meter.memory_full_info(), meter.cpu_times()
+                found = {"rss": memory.rss, "uss": memory.uss, "cpu": times.user + times.system}
+            except psutil.Error:  # it died this very moment; the next use tells
+                pass
+            found["uptime"] = time.monotonic() - process.started
+            found["proxies"] = len(process.talk.revival.proxies)
+        return {"pid": self.pid, "state": self.state, "restarts": max(self.restarts, 0), **found}
+
+    def start(self) -> Companion:
+        """Start the process, if there is none, and return self.
+
+        Raises:
+            StartError: a module of `preload` cannot be imported, or the system refuses a process.
+        """
+        self._living()
+        return self
+
+    ensure_started = start
+
+    def restart(self) -> Companion:
+        """End the process and start a new one; everything in it is lost."""
+        with self._lock:
+            self.stop()
+            return self.start()
+
+    def stop(self) -> None:
+        """End the process; harmless if there is none. The next use starts a new one."""
+        with self._lock:
+            process = self._alive()
+            if process is not None:
+                process.end("stop", "it was stopped")
+
+    def close(self) -> None:
+        """Stop for good and free the name."""
+        self.stop()
+        with _lock:
+            if _companions.get(self.name) is self:
+                del _companions[self.name]
+
+    def interrupt(self) -> bool:
+        """Raise KeyboardInterrupt in what it is doing; return whether it was doing anything."""
+        process = self._alive()
+        numbers = list(process.talk.slots) if process else []
+        if process is not None and numbers:
+            process.interrupt(max(numbers))
+        return bool(numbers)
+
+    # ------------------------------------------------------------ work
+
+    def run(
+        self,
+        source: str,
+        *,
+        push: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        sink: Sink | None = None,
+    ) -> Any:
+        """Run a cell and return the value of its last expression.
+
+        Args:
+            source: Python, with all of IPython's syntax; names stay for the next cell.
+            push: names to bind before.
+            timeout: seconds after which the cell is interrupted, and killed if it does not end.
+            sink: where its output goes; this process's own stdout and stderr by default.
+
+        Returns:
+            the value, by value or as a proxy; None for a statement.
+
+        Raises:
+            CellTimeout: it took too long and was interrupted.
+            ProcessTerminationError: the companion died.
+            Exception: what the cell raised, as its own class.
+        """
+        return self.run_cell(source, push=push, timeout=timeout, sink=sink, silent=True)
+
+    def run_cell(
+        self,
+        source: str,
+        *,
+        number: int = 0,
+        lines_before: int = 0,
+        push: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        sink: Sink | None = None,
+        silent: bool = False,
+    ) -> Any:
+        """Run a cell as part of a notebook; `run` says the rest.
+
+        Args:
+            number: the prompt number; 0 counts by itself.
+            lines_before: lines of the visible cell above the source.
+            silent: whether the value of the last expression stays unshown.
+        """
+        if not isinstance(source, str):
+            raise TypeError(f"a cell is text, not {type(source).__name__}")
+        process = self._living()
+        talk = process.talk
+        if push:
+            talk.ask("push", dict(push))
+        process.cells[number] = (source, lines_before)
+        while len(process.cells) > 200:
+            del process.cells[min(process.cells)]
+        title = f"Cell In[{number}]" if number else "a cell"
+        with _Shown(process, sink):
+            return self._timed(
+                process, timeout, title, lambda: talk.execute(title, source, number, lines_before, silent)
+            )
+
+    def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run a function there and return its result.
+
+        Args:
+            function: any function that pickles, also a lambda, or a proxy of one. It always runs in
+                the companion, so `companion.call(os.getpid)` is the companion's pid.
+            args, kwargs: its arguments.
+
+        Raises:
+            TransferError: the function or an argument cannot travel.
+            ProcessTerminationError: the companion died.
+            Exception: what the function raised, as its own class.
+        """
+        return self._living().talk.run(function, args, kwargs)
+
+    def load_module(self, name: str, path: str | Iterable[str] | None = None) -> Any:
+        """Import a module there and return its proxy.
+
+        Args:
+            name: the module's full name.
+            path: folders to look in instead of `sys.path`; relative ones count from the companion's
+                own working directory.
+
+        Raises:
+            ModuleNotFoundError: there is no such module.
+        """
+        folders = None if path is None else [path] if isinstance(path, str) else list(path)
+        return self._living().talk.ask("load_module", name, folders)
+
+    def push(self, names: Mapping[str, Any]) -> None:
+        """Bind names for the cells."""
+        self._living().talk.ask("push", dict(names))
+
+    def pull(self, name: str) -> Any:
+        """Return what a name of the cells is bound to, by value or as a proxy.
+
+        Raises:
+            NameError: no cell has bound it.
+        """
+        return self._living().talk.ask("pull", name)
+
+    def logs(self) -> str:
+        """Return its last output, at most some 64 KiB."""
+        return self._process.output.last() if self._process else ""
+
+    # ------------------------------------------------------------ within
+
+    def _alive(self) -> Process | None:
+        process = self._process
+        return process if process is not None and process.report is None else None
+
+    def _living(self) -> Process:
+        """Return the process, started anew if the last one is dead."""
+        process = self._process
+        if process is not None and not process.talk.closed:
+            return process
+        with self._lock:
+            if self._process is None or self._process.talk.closed:
+                before = self._process
+                self._process = self._start()
+                if before is not None and before.report is not None and before.report.kind != "stop":
+                    self._say(before.report)
+            return self._process
+
+    def _start(self) -> Process:
+        if self._owner != os.getpid():
+            raise StartError(f"companion {self.name!r} belongs to process {self._owner}; make one of your own here")
+        process = Process(self.name, self.preload, self.env, self._buried)
+        process.talk.renew = self._renew
+        self.restarts += 1
+        return process
+
+    def _say(self, report: CrashReport) -> None:
+        assert self._process is not None
+        text = f"{report.headline}. Started a new one (pid {self._process.pid}); what was in the old one is gone.\n"
+        (self._process.output.sink or output.default).stream("stderr", text)
+
+    def _buried(self, report: CrashReport) -> None:
+        if report.kind != "stop":
+            self.crashes = [*self.crashes, report][-20:]
+
+    def _renew(self, module: Any) -> Claim:
+        """Import the module of a stale proxy again and let the proxy stand for it."""
+        name = module._isolate_.label
+        fresh = self._living().talk.ask("load_module", name, None)
+        claim: Claim = fresh._isolate_
+        object.__setattr__(module, "_isolate_", claim)
+        claim.owner.revival.modules.add(module)
+        return claim
+
+    def _timed(self, process: Process, timeout: float | None, title: str, work: Callable[[], Any]) -> Any:
+        if timeout is None:
+            return work()
+        if timeout <= 0:
+            raise ValueError(f"a timeout of {timeout} s leaves no time; give a positive number of seconds")
+        limit = _Limit(process, timeout)
+        try:
+            return work()
+        except KeyboardInterrupt:
+            if not limit.struck:
+                raise
+            raise CellTimeout(f"{title} was interrupted after {timeout:g} s; the companion lives on") from None
+        finally:
+            limit.cancel()
+
+
+class _Shown:
+    """Show output in a sink for the length of a cell."""
+
+    def __init__(self, process: Process, sink: Sink | None) -> None:
+        self.process = process
+        self.sink = sink
+
+    def __enter__(self) -> None:
+        self.before = self.process.output.sink
+        if self.sink is not None:
+            self.process.output.sink = self.sink
+
+    def __exit__(self, *exc: object) -> None:
+        self.process.output.sink = self.before
+
+
+class _Limit:
+    """Interrupt a process after some seconds, and kill it if that does not help."""
+
+    def __init__(self, process: Process, seconds: float) -> None:
+        self.process = process
+        self.seconds = seconds
+        self.struck = False
+        self.alarm = watch().later(seconds, self._strike)
+
+    def _strike(self) -> None:
+        self.struck = True
+        numbers = list(self.process.talk.slots)
+        if numbers:
+            self.process.interrupt(min(numbers))
+        self.alarm = watch().later(_GRACE, self._kill)
+
+    def _kill(self) -> None:
+        self.process.kill("timeout", f"killed at its time limit of {self.seconds:g} s", 0.1)
+
+    def cancel(self) -> None:
+        self.alarm.cancel()
+
+
+def get_companion(name: str = "default") -> Companion:
+    """Return the companion of this name, made if there is none."""
+    with _lock:
+        return _companions.get(name) or Companion(name)
+
+
+def default_companion() -> Companion:
+    """Return the companion that `import_isolated` and `%%isolated` use when no other is named."""
+    return get_companion("default")
+
+
+def companions() -> list[Companion]:
+    """Return all companions of this session."""
+    with _lock:
+        return list(_companions.values())
+
+
+def import_isolated(name: str, companion: Companion | str | None = None) -> Any:
+    """Import a module in a companion and return its proxy.
+
+    Args:
+        name: the module's full name.
+        companion: which one, or its name; the default companion by default.
+
+    >>> math = import_isolated("math")
+    >>> math.sqrt(16.0)
+    4.0
+    """
+    if companion is None or isinstance(companion, str):
+        companion = get_companion(companion or "default")
+    return companion.load_module(name)
+
+
+def byvalue(thing: Any) -> Any:
+    """Return a copy of what a proxy stands for; anything else is returned as it is.
+
+    Raises:
+        TransferError: the object cannot be copied; the text says why.
+        StaleProxyError: its companion is dead.
+    """
+    if type(thing) is Method:
+        thing = thing.fetch()
+    claim = claim_of(thing)
+    if claim is None or isinstance(thing, BaseException):
+        return thing
+    return claim.owner.copy(thing)
+
+
+def _stop_all() -> None:
+    for companion in companions():
+        companion.close()
+
+
+def _leave_all() -> None:
+    """In a forked copy of the main session: let go of the companions, which belong to the original."""
+    global _lock
+    _lock = threading.RLock()
+    while _companions:
+        companion = _companions.popitem()[1]
+        process = companion._alive()
+        if process is not None:
+            process.leave()
+
+
+spawner.before_exit(_stop_all)
+os.register_at_fork(after_in_child=_leave_all)

@@ -1,0 +1,62 @@
+"""SIGINT while the main thread waits for a companion (host).
+
+jupyter_client signals the main kernel's process group only, so the interrupt is passed on here. While
+the main thread is inside the channel no KeyboardInterrupt is raised: that would lose a frame between
+two lines of Python. The first interrupt goes to the companion, the second kills it; afterwards the
+handler that was there before is called, and raises.
+"""
+
+from __future__ import annotations
+
+import _signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+_SIGINT = int(_signal.SIGINT)
+
+
+class Hold:
+    """Keep SIGINT for one exchange.
+
+    Args:
+        first, second: what to do at the first and at the second interrupt.
+    """
+
+    __slots__ = ("_previous", "count", "first", "second")
+
+    def __init__(self, first: Callable[[], None], second: Callable[[], None]) -> None:
+        self.first = first
+        self.second = second
+        self.count = 0
+        self._previous: Any = None
+
+    def begin(self) -> None:
+        """Take SIGINT over; calls of other threads and unusual handlers are left alone."""
+        previous = _signal.getsignal(_SIGINT)
+        if callable(previous):  # SIG_DFL ends the process and SIG_IGN means it: both stay
+            self._previous = previous
+            _signal.signal(_SIGINT, self._handle)
+
+    def end(self) -> None:
+        """Give SIGINT back to the handler before."""
+        if self._previous is not None:
+            _signal.signal(_SIGINT, self._previous)
+
+    def deliver(self) -> None:
+        """Call the handler before, if there was an interrupt; usually raises KeyboardInterrupt."""
+        if self.count and self._previous is not None:
+            self._previous(_SIGINT, sys._getframe())
+
+    def _handle(self, _signal_number: int, _frame: Any) -> None:
+        self.count += 1
+        if self.count == 1:
+            self.first()
+        else:
+            self.second()
+
+
+def in_main_thread() -> bool:
+    """Return whether signals arrive in this thread."""
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,1 @@
+"""What both sides of the channel share: frames, values, proxies, the conversation."""

@@ -1,0 +1,136 @@
+"""Large bodies: one copy between two address spaces, or a sealed memfd (both sides).
+
+The host does all the copying, with `process_vm_readv` and `process_vm_writev` (process_vm_readv(2)).
+Nothing needs sealing and the companion cannot cut memory under the host's feet: a wrong address is an
+EFAULT. Where the kernel refuses, a memfd that the host made is filled by one side, sealed by the
+host (memfd_create(2), F_ADD_SEALS in fcntl(2)) and mapped by the other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+from typing import Any
+
+_SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008  # F_SEAL_SEAL, SHRINK, GROW, WRITE
+_F_ADD_SEALS = 1033
+_CHUNK = 1 << 30  # one call moves at most MAX_RW_COUNT, just under 2 GiB
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _transfer(call: str, pid: int, here: int, there: int, length: int) -> None:
+    function = getattr(_libc, call)
+    function.restype = ctypes.c_ssize_t
+    done = 0
+    while done < length:
+        size = min(_CHUNK, length - done)
+        local, remote = _Iovec(here + done, size), _Iovec(there + done, size)
+        moved = function(pid, ctypes.byref(local), 1, ctypes.byref(remote), 1, ctypes.c_ulong(0))
+        if moved <= 0:
+            code = ctypes.get_errno()
+            raise OSError(code, f"{call} of {length} bytes: {os.strerror(code)}")
+        done += moved
+
+
+def address(buffer: Any) -> int:
+    """Return where a contiguous buffer starts; read-only buffers are welcome."""
+    view = _PyBuffer()
+    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(buffer), ctypes.byref(view), 0)
+    try:
+        return view.buf or 0
+    finally:
+        ctypes.pythonapi.PyBuffer_Release(ctypes.byref(view))
+
+
+class _PyBuffer(ctypes.Structure):
+    # Py_buffer of the stable ABI (docs.python.org/3/c-api/buffer.html).
+    _fields_ = (
+        ("buf", ctypes.c_void_p), ("obj", ctypes.c_void_p), ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t), ("readonly", ctypes.c_int), ("ndim", ctypes.c_int),
+        ("format", ctypes.c_void_p), ("shape", ctypes.c_void_p), ("strides", ctypes.c_void_p),
+        ("suboffsets", ctypes.c_void_p), ("internal", ctypes.c_void_p),
+    )  # fmt: skip
+
+
+def fetch_to(pid: int, there: int, here: int, length: int) -> None:
+    """Copy `length` bytes from address `there` of process `pid` to our address `here`.
+
+    Raises:
+        OSError: EFAULT for a bad address, EPERM without ptrace rights, ESRCH for a dead process.
+    """
+    _transfer("process_vm_readv", pid, here, there, length)
+
+
+def fetch_bytes(pid: int, there: int, length: int) -> bytes:
+    """Copy `length` bytes from process `pid` into a new bytes object, with one copy.
+
+    Raises:
+        OSError: as `fetch_to`.
+        MemoryError: there is no room for `length` bytes here.
+    """
+    new = ctypes.pythonapi.PyBytes_FromStringAndSize
+    new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_ssize_t)
+    start = ctypes.pythonapi.PyBytes_AsString
+    start.restype, start.argtypes = ctypes.c_void_p, (ctypes.py_object,)
+    body: bytes = new(None, length)  # nobody else has seen it yet, so filling it is allowed
+    _transfer("process_vm_readv", pid, start(body), there, length)
+    return body
+
+
+def store(pid: int, there: int, buffer: Any) -> None:
+    """Copy a buffer to address `there` of process `pid`; raises as `fetch_to`."""
+    view = memoryview(buffer).cast("B")
+    _transfer("process_vm_writev", pid, address(view), there, view.nbytes)
+
+
+def room(length: int) -> mmap.mmap:
+    """Map fresh private memory of `length` bytes, in huge pages where the kernel has them."""
+    space = mmap.mmap(-1, max(length, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if length >= 4 << 20:
+        try:
+            space.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:  # a kernel without huge pages says EINVAL; ordinary pages do
+            return space
+    return space
+
+
+def make(length: int) -> int:
+    """Make a memfd of `length` bytes that can be sealed; return its descriptor."""
+    fd = os.memfd_create("isolate-bulk", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, max(length, 1))
+    return fd
+
+
+def seal(fd: int) -> None:
+    """Make a memfd immutable for everybody.
+
+    Raises:
+        OSError: EBUSY while somebody holds a writable map of it.
+    """
+    fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)
+
+
+def pour(fd: int, buffers: list[Any]) -> None:
+    """Write buffers into a memfd, one after the other."""
+    offset = 0
+    for buffer in buffers:
+        view = memoryview(buffer).cast("B")
+        while len(view):
+            written = os.pwrite(fd, view[:_CHUNK], offset)
+            offset += written
+            view = view[written:]
+
+
+def open_sealed(fd: int, length: int) -> mmap.mmap:
+    """Map a sealed memfd read-only; a file that is shorter than `length` raises ValueError."""
+    if os.fstat(fd).st_size < length:
+        raise ValueError(f"a memfd of {os.fstat(fd).st_size} bytes was said to hold {length}")
+    return mmap.mmap(fd, max(length, 1), mmap.MAP_SHARED, mmap.PROT_READ)

@@ -1,0 +1,141 @@
+"""numpy scalars and arrays as data: a checked dtype, a shape, bytes (both sides).
+
+Object arrays are no data: they are refused here, and the caller falls back to a pickle or an error.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+from collections.abc import Callable
+from typing import Any
+
+from isolate_magic.link import frames as f
+
+_KINDS = "biufcSUmMV"
+_TEXT = re.compile(r"[<>|=]?(?:[biufcSUV]\d{1,9}|[mM]8(?:\[\d{0,9}[A-Za-zμ]{1,7}\])?)")
+
+
+def describe(dtype: Any) -> Any:
+    """Return a dtype as text, or as nested tuples of (name, dtype, offset, shape) with a size first.
+
+    Raises:
+        ValueError: the dtype holds objects, or is not a plain numpy one.
+    """
+    if dtype.hasobject or dtype.kind not in _KINDS or dtype.metadata:
+        raise ValueError(f"{dtype} is no plain dtype")
+    if dtype.fields is None:
+        return dtype.str
+    parts = []
+    for name in dtype.names:
+        inner, offset = dtype.fields[name][:2]
+        parts.append((name, describe(inner.base), offset, inner.shape))
+    return (dtype.itemsize, *parts)
+
+
+def dtype_of(text: Any, depth: int = 0) -> Any:
+    """Return the dtype that `describe` described; anything else raises ValueError."""
+    import numpy as np
+
+    if isinstance(text, str):
+        if not _TEXT.fullmatch(text):
+            raise ValueError(f"{text[:60]!r} is no dtype that may travel")
+        return np.dtype(text)
+    if not isinstance(text, tuple) or depth > 8:
+        raise ValueError("a dtype is nested too deep")
+    size, *parts = text
+    names = [part[0] for part in parts]
+    formats = [(dtype_of(part[1], depth + 1), part[3]) for part in parts]
+    offsets = [part[2] for part in parts]
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
+
+
+def wrap_scalar(value: Any) -> f.Scalar | None:
+    """Turn a numpy scalar into data, or return None if it is a structured or an object one."""
+    dtype = value.dtype
+    if dtype.kind not in _KINDS or dtype.kind == "V":
+        return None
+    return f.Scalar(dtype.str, value.tobytes())
+
+
+def unwrap_scalar(value: f.Scalar) -> Any:
+    """Make the numpy scalar again."""
+    import numpy as np
+
+    dtype = dtype_of(value.dtype)
+    if dtype.itemsize != len(value.data):
+        raise ValueError(f"a numpy {dtype} of {len(value.data)} bytes")
+    return np.frombuffer(value.data, dtype)[0] if value.data else dtype.type()
+
+
+def wrap_array(array: Any, wrap: Callable[[Any], Any], park: Callable[[Any], Any]) -> f.Array:
+    """Turn an array into data.
+
+    Args:
+        array: a numpy.ndarray of exactly that class.
+        wrap: turns the description of the dtype into a frame value.
+        park: keeps a buffer and returns where it lies.
+
+    Raises:
+        ValueError: the array holds Python objects.
+    """
+    dtype = wrap(describe(array.dtype))
+    order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+    return f.Array(dtype, array.shape, order, park(flat(array, order)))
+
+
+def flat(array: Any, order: str) -> Any:
+    """Return the bytes of an array as one contiguous buffer, without a copy where there is a choice."""
+    import numpy as np
+
+    if not array.size:
+        return b""
+    if order == "C":
+        array = np.ascontiguousarray(array)
+    return array.ravel(order="K").view(np.uint8)
+
+
+def unwrap_array(value: f.Array, inner: Callable[[Any], Any], fill: Callable[..., Any]) -> Any:
+    """Make the array again, in memory of our own.
+
+    Args:
+        value: the data.
+        inner: turns the description of the dtype back.
+        fill: called with the buffer, an address and a length; copies the bytes there.
+
+    Raises:
+        ValueError: dtype, shape and length do not fit each other.
+    """
+    import numpy as np
+
+    dtype = dtype_of(inner(value.dtype))
+    if min(value.shape, default=0) < 0 or value.order not in ("C", "F"):
+        raise ValueError(f"an array of shape {value.shape}")
+    size = math.prod(value.shape) * dtype.itemsize
+    if isinstance(value.data, f.Inline) and len(value.data.data) != size:
+        raise ValueError(f"an array of {size} bytes came with {len(value.data.data)}")
+    array = np.empty(value.shape, dtype, order=value.order)  # type: ignore[call-overload]
+    if size:
+        fill(value.data, array.__array_interface__["data"][0], size)
+    return array
+
+
+def reduce_array(array: Any) -> tuple[Any, ...]:
+    """Reduce an array for a pickle of protocol 5 with its bytes beside it (host to companion).
+
+    Raises:
+        ValueError: the array holds Python objects.
+    """
+    text = describe(array.dtype)
+    order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+    return rebuild, (text, array.shape, order, pickle.PickleBuffer(flat(array, order)))
+
+
+def rebuild(text: Any, shape: tuple[int, ...], order: str, body: Any) -> Any:
+    """Make the array over the bytes that came; it is read-only, because a write would be lost."""
+    import numpy as np
+
+    array: Any = np.ndarray(shape, dtype_of(text), memoryview(body).toreadonly(), order=order)  # type: ignore[call-overload]
+    return array
+

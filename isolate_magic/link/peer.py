@@ -1,0 +1,172 @@
+"""One end of the conversation: numbered requests, nested both ways, many threads (both sides).
+
+The thread that waits for a reply reads the socket itself; a reader thread would cost more than the
+whole call. When several threads wait, one reads and hands out, the others sleep; who stops reading
+wakes the next. While a thread waits it serves the requests that belong to its own: a callback runs
+in the thread whose call led to it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from itertools import count
+from typing import Any
+
+from isolate_magic.link import frames as f
+
+
+class Slot:
+    """Hold what has arrived for one waiting thread.
+
+    Attributes:
+        frame: the reply, once it is there.
+        requests: requests of the other side that this thread shall serve.
+        what: what was asked, for the crash report.
+    """
+
+    __slots__ = ("bell", "frame", "requests", "what")
+
+    def __init__(self, what: Any = None) -> None:
+        self.frame: Any = None
+        self.requests: deque[Any] = deque()
+        self.bell: threading.Semaphore | None = None
+        self.what = what
+
+
+class Peer:
+    """Exchange frames with the other side; `receive`, `answer`, `event` and `stray` differ by side.
+
+    Args:
+        sock: one end of a SOCK_SEQPACKET pair.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self.sock = sock
+        self.closed = False
+        self.slots: dict[int, Slot] = {}
+        self.numbers = count(1)
+        self.reader = threading.Lock()
+        self._followers: deque[Slot] = deque()
+
+    def receive(self) -> Any:
+        """Wait for the next frame and return it decoded."""
+        raise NotImplementedError
+
+    def answer(self, frame: Any) -> None:
+        """Serve one request of the other side and send the reply."""
+        raise NotImplementedError
+
+    def event(self, frame: Any) -> None:
+        """Take a frame that wants no answer."""
+        raise NotImplementedError
+
+    def stray(self, frame: Any) -> None:
+        """Take a reply that nobody waits for."""
+        raise NotImplementedError
+
+    def gone(self) -> Exception:
+        """Return the error for a conversation that has ended."""
+        raise NotImplementedError
+
+    def exchange(self, number: int, packet: bytes, what: Any = None) -> Any:
+        """Send a request and wait for its reply.
+
+        Args:
+            number: the request's number, as in the packet.
+            packet: the encoded frame.
+            what: what is asked, for the crash report.
+
+        Returns:
+            the `Reply` or `Failure`.
+        """
+        slot = Slot(what)
+        self.slots[number] = slot
+        try:
+            self.sock.send(packet)
+            return self.wait(slot)
+        finally:
+            del self.slots[number]
+
+    def wait(self, slot: Slot) -> Any:
+        """Read, hand out and serve until the slot has its reply, then return it."""
+        reader = self.reader
+        while slot.frame is None:
+            if self.closed:
+                raise self.gone()
+            if reader.acquire(False):
+                try:
+                    while slot.frame is None and not slot.requests and not self.closed:
+                        self.route(self.receive(), slot)
+                finally:
+                    reader.release()
+                    self.left()
+            elif not slot.requests:
+                self._follow(slot)
+            while slot.requests:
+                self.answer(slot.requests.popleft())
+        if self._followers:
+            self._wake()
+        return slot.frame
+
+    def left(self) -> None:
+        """Let another waiting thread read; called whenever a thread has stopped reading."""
+        if self._followers:
+            self._wake()
+
+    def route(self, frame: Any, mine: Slot | None) -> None:
+        """Give a frame to the thread that it is for.
+
+        Args:
+            frame: what has arrived.
+            mine: the slot of the reading thread; it takes requests that belong to nobody else.
+        """
+        kind = type(frame)
+        if kind is f.Reply or kind is f.Failure:
+            slot = self.slots.get(frame.number)
+            if slot is None or slot.frame is not None:
+                self.stray(frame)
+                return
+            slot.frame = frame
+        elif kind is f.Call or kind is f.Get:
+            slot = self.slots.get(frame.within, mine) if kind is f.Call and frame.within else mine
+            if slot is None:
+                self.orphan(frame)
+                return
+            slot.requests.append(frame)
+        else:
+            self.event(frame)
+            return
+        if slot is not mine and slot.bell is not None:
+            slot.bell.release()
+
+    def orphan(self, frame: Any) -> None:
+        """Serve a request that arrived while nobody waits."""
+        self.answer(frame)
+
+    def close(self) -> None:
+        """End the conversation: every waiting thread gets `gone()`."""
+        self.closed = True
+        while self._followers:
+            self._wake()
+
+    def _follow(self, slot: Slot) -> None:
+        """Sleep until the reader has something for this slot, or stops reading."""
+        if slot.bell is None:
+            slot.bell = threading.Semaphore(0)
+        self._followers.append(slot)
+        # Looked at again after joining the queue, so that no wake-up falls between.
+        if slot.frame is None and not slot.requests and self.reader.locked() and not self.closed:
+            slot.bell.acquire()
+        try:
+            self._followers.remove(slot)
+        except ValueError:  # the one who woke us has taken us out already
+            return
+
+    def _wake(self) -> None:
+        try:
+            slot = self._followers.popleft()
+        except IndexError:  # another thread was faster
+            return
+        assert slot.bell is not None
+        slot.bell.release()

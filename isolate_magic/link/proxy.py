@@ -1,0 +1,247 @@
+"""Proxies: the local stand-ins of objects that live in a companion (host).
+
+The class of a proxy is made by `mirror` from the remote class: special methods are there exactly
+where the remote class has them. Everything else goes through `__getattr__`.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+from isolate_magic.link.refs import Claim
+
+_set = object.__setattr__
+
+BLOCKED = frozenset({
+    "__wrapped__", "__array_interface__", "__array_struct__", "__array_priority__", "__array_wrap__",
+    "__array_finalize__", "__cuda_array_interface__", "__dlpack__", "__dlpack_device__", "__buffer__",
+    "__arrow_c_stream__", "__arrow_c_array__", "__arrow_c_schema__", "__dataframe__", "__getstate__",
+    "__reduce__", "__reduce_ex__", "__copy__", "__deepcopy__", "__await__", "__aiter__", "__anext__",
+    "__aenter__", "__aexit__", "__mro_entries__", "__set_name__", "__fspath__", "__objclass__",
+})  # fmt: skip
+"""Names that a proxy never forwards: they hand out addresses, or would change how Python sees it."""
+
+
+class Proxy:
+    """Stand for one object of a companion.
+
+    Every use is a call there. `byvalue(proxy)` copies the object; `isproxy` tells a proxy apart.
+    """
+
+    __slots__ = ("__weakref__", "_isolate_")
+    _isolate_methods_: frozenset[str] = frozenset()
+    _isolate_: Claim
+
+    def __getattr__(self, name: str) -> Any:
+        if name in BLOCKED or name.startswith(("_ipython_", "_repr_", "_isolate_")):
+            raise AttributeError(f"a proxy does not forward {name!r}")
+        if name in type(self)._isolate_methods_:
+            return Method(self, name)
+        claim = self._isolate_
+        return claim.owner.get(claim, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _invoke(self, "__setattr__", name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _invoke(self, "__delattr__", name)
+
+    def __repr__(self) -> str:
+        claim = self._isolate_
+        if claim.owner.death:
+            return f"<stale proxy of {claim.label}: {claim.owner.death}>"
+        text: str = _invoke(self, "__repr__")
+        return text
+
+    def __str__(self) -> str:
+        if self._isolate_.owner.death:
+            return repr(self)
+        text: str = _invoke(self, "__str__")
+        return text
+
+    def __format__(self, spec: str) -> str:
+        text: str = _invoke(self, "__format__", spec)
+        return text
+
+    def __dir__(self) -> list[str]:
+        return sorted(_invoke(self, "__dir__"))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(f"a proxy of {self._isolate_.label} cannot be pickled; pickle byvalue(x)")
+
+    def __copy__(self) -> Any:
+        return self._isolate_.owner.ask("shallow_copy", self)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self._isolate_.owner.ask("deep_copy", self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        claim = self._isolate_
+        if claim.owner.death:
+            return {"text/plain": repr(self)}
+        return claim.owner.show(self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        keys: list[str] = self._isolate_.owner.ask("keys", self)
+        return list(keys)
+
+
+class Function(Proxy):
+    """Stand for something with a name, a signature and a text of its own: a function, a ufunc."""
+
+    __slots__ = ()
+
+    @property
+    def __signature__(self) -> Any:
+        """Give the signature, as `inspect.signature` reads it."""
+        return signature(self)
+
+    @property
+    def __doc__(self) -> Any:  # type: ignore[override]
+        return self.__getattr__("__doc__")
+
+
+class Module(Proxy):
+    """Stand for a module; it imports itself again when its companion has been replaced.
+
+    Submodules, classes and functions are remembered, so `np.linalg.svd(x)` is one round trip.
+    """
+
+    __slots__ = ("__dict__",)
+
+    @property
+    def __class__(self) -> Any:
+        return types.ModuleType
+
+    @property
+    def __doc__(self) -> Any:  # type: ignore[override]
+        return self.__getattr__("__doc__")
+
+    def __getattr__(self, name: str) -> Any:
+        if name in BLOCKED or name.startswith(("_ipython_", "_repr_", "_isolate_")) or name == "__path__":
+            raise AttributeError(f"a proxy does not forward {name!r}")
+        claim = self._isolate_
+        if claim.owner.death:
+            claim = claim.owner.successor(self)
+        value = claim.owner.get(claim, name)
+        if isinstance(value, (Module, Function, type)):
+            self.__dict__[name] = value
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__.pop(name, None)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self.__dict__.pop(name, None)
+        super().__delattr__(name)
+
+    def __dir__(self) -> list[str]:
+        if self._isolate_.owner.death:
+            self._isolate_.owner.successor(self)
+        return super().__dir__()
+
+    def __repr__(self) -> str:
+        return f"<module {self._isolate_.label!r} in companion {self._isolate_.owner.name!r}>"
+
+    __str__ = __repr__
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        return {"text/plain": repr(self)}
+
+
+class Method:
+    """Stand for a method of a proxy, so that calling it is one round trip."""
+
+    __slots__ = ("__name__", "__self__")
+
+    def __init__(self, proxy: Any, name: str) -> None:
+        self.__self__ = proxy
+        self.__name__ = name
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        claim = self.__self__._isolate_
+        return claim.owner.call(claim, self.__name__, args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.fetch(), name)
+
+    def __repr__(self) -> str:
+        return repr(self.fetch())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Method):
+            return NotImplemented
+        return self.__self__ is other.__self__ and self.__name__ == other.__name__
+
+    def __hash__(self) -> int:
+        return hash((id(self.__self__), self.__name__))
+
+    @property
+    def __signature__(self) -> Any:
+        """Give the signature, as `inspect.signature` reads it."""
+        return signature(self.fetch())
+
+    @property
+    def __doc__(self) -> Any:  # type: ignore[override]
+        return self.fetch().__doc__
+
+    def fetch(self) -> Any:
+        """Return a proxy of the bound method itself."""
+        claim = self.__self__._isolate_
+        return claim.owner.get(claim, self.__name__)
+
+
+def _invoke(proxy: Any, name: str, *args: Any) -> Any:
+    claim = proxy._isolate_
+    return claim.owner.call(claim, name, args, {})
+
+
+def claim_of(thing: Any) -> Claim | None:
+    """Return the claim behind a proxy, a class, or an exception of a companion; None for all else."""
+    if isinstance(thing, type):
+        return thing.__dict__.get("_isolate_class_")
+    if isinstance(thing, BaseException):
+        return thing.__dict__.get("_isolate_")
+    if issubclass(type(thing), Proxy):  # isinstance would believe `__class__`
+        return thing._isolate_
+    return None
+
+
+def isproxy(thing: object) -> bool:
+    """Return whether `thing` stands for an object, class or method that lives in a companion.
+
+    >>> isproxy(5)
+    False
+    """
+    return issubclass(type(thing), Method) or claim_of(thing) is not None
+
+
+def signature(proxy: Any) -> Any:
+    """Return the signature of a remote callable as an `inspect.Signature` with texts for defaults.
+
+    Raises:
+        AttributeError: the callable tells none; `inspect.signature` turns it into a ValueError.
+    """
+    import inspect
+
+    claim = claim_of(proxy)
+    assert claim is not None
+    rows = claim.owner.ask("signature", proxy)
+    if rows is None:
+        raise AttributeError("__signature__")
+    kinds = list(inspect._ParameterKind)
+    return inspect.Signature([
+        inspect.Parameter(name, kinds[kind], default=_Text(text) if text else inspect.Parameter.empty)
+        for name, kind, text in rows
+    ])  # fmt: skip
+
+
+class _Text(str):
+    """Show a default value as the companion shows it, without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+

@@ -1,0 +1,111 @@
+"""Objects lent to the other side, with counts, and the claims on what it lent us (both sides).
+
+The lender counts how often it has sent an object. The holder remembers how often it has received
+it and gives that number back when the last stand-in is gone, so an object sent again while its
+release is under way is never freed too early.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from itertools import count
+from typing import Any
+
+
+
+_PINNED = 1 << 62
+
+
+class Lent:
+    """Keep the objects that the other side holds, by number.
+
+    Args:
+        service: the object with the number 1, which is never dropped.
+    """
+
+    def __init__(self, service: object) -> None:
+        self._objects: dict[int, list[Any]] = {1: [service, _PINNED]}
+        self._numbers: dict[int, int] = {id(service): 1}
+        self._next = count(2)
+        self._lock = threading.Lock()
+
+    def lend(self, obj: object) -> int:
+        """Count one more reference to `obj` and return its number."""
+        with self._lock:
+            number = self._numbers.get(id(obj))
+            if number is None:
+                number = next(self._next)
+                self._numbers[id(obj)] = number
+                self._objects[number] = [obj, 1]
+            else:
+                self._objects[number][1] += 1
+            return number
+
+    def pin(self, obj: object) -> int:
+        """Return the number of `obj`, which stays lent for good; meant for classes."""
+        number = self._numbers.get(id(obj))
+        if number is None or self._objects[number][1] < _PINNED:
+            number = self.lend(obj)
+            self._objects[number][1] += _PINNED
+        return number
+
+    def __getitem__(self, number: int) -> Any:
+        """Return the object with this number.
+
+        Raises:
+            KeyError: no such object is lent.
+        """
+        return self._objects[number][0]
+
+    def __len__(self) -> int:
+        return len(self._objects) - 1
+
+    def drop(self, drops: tuple[int, ...]) -> None:
+        """Take back counts, given as pairs of number and count; unknown numbers raise KeyError."""
+        gone = []
+        with self._lock:
+            for number, times in zip(drops[::2], drops[1::2], strict=True):
+                entry = self._objects[number]
+                if not 0 < times <= entry[1]:
+                    raise KeyError(number)
+                entry[1] -= times
+                if not entry[1]:
+                    del self._objects[number], self._numbers[id(entry[0])]
+                    gone.append(entry)
+        gone.clear()  # finalizers run here, outside the lock
+
+
+class Claim:
+    """Hold one object of the other side; its drop is queued when the claim is collected.
+
+    Attributes:
+        owner: the conversation that the object belongs to.
+        number: the object's number there.
+        label: its name, if it has one.
+        times: how often it has been received; 0 for a class, which stays lent for good.
+    """
+
+    __slots__ = ("__weakref__", "label", "number", "owner", "times")
+
+    def __init__(self, owner: Any, number: int, label: str, times: int = 1) -> None:
+        self.owner = owner
+        self.number = number
+        self.label = label
+        self.times = times
+
+    def __del__(self) -> None:
+        # Only a deque append: a finalizer may run inside any call, a send from here could deadlock.
+        if self.times:
+            self.owner.drops.append((self.number, self.times))
+
+
+def take(drops: deque[tuple[int, int]]) -> tuple[int, ...]:
+    """Empty the queue of drops into the flat form that frames carry."""
+    flat: list[int] = []
+    while drops and len(flat) < 4000:
+        flat.extend(drops.popleft())
+    return tuple(flat)
+
+
+__all__ = ["Claim", "Lent", "take"]

@@ -1,0 +1,224 @@
+"""Output of a companion: two pipes and the displays put in order again, and where they go (host).
+
+The companion writes marks into both pipes (`isolate_magic.child.streams`). Text before a mark is shown
+before what the mark stands for: a turn from stdout to stderr, or a display. The marks are the
+companion's word: they order its own output and do nothing else.
+"""
+
+from __future__ import annotations
+
+import codecs
+import fcntl
+import json
+import os
+import sys
+from collections import deque
+from typing import Any, Protocol
+
+MARK = 29  # as in child/streams.py: token of 20, a kind, 8 hexadecimal digits
+_READ = 1 << 16
+_PIPE = 1 << 20
+_HOLD = 1 << 20
+_TAIL = 1 << 16
+_F_SETPIPE_SZ = 1031
+
+
+class Sink(Protocol):
+    """Show output somewhere."""
+
+    def stream(self, name: str, text: str) -> None:
+        """Show text of `stdout` or `stderr`."""
+
+    def message(self, kind: str, content: dict[str, Any]) -> None:
+        """Show a display message of the Jupyter protocol: its type and content."""
+
+
+class PlainSink:
+    """Show output on this process's own stdout and stderr, displays as their plain text."""
+
+    def stream(self, name: str, text: str) -> None:
+        """Write to `sys.stdout` or `sys.stderr`."""
+        target = getattr(sys, name)
+        target.write(text)
+        target.flush()
+
+    def message(self, kind: str, content: dict[str, Any]) -> None:
+        """Print the plain text of a display; clearing has no meaning here."""
+        text = content.get("data", {}).get("text/plain")
+        if text:
+            self.stream("stdout", f"{text}\n")
+
+
+class NullSink:
+    """Show nothing."""
+
+    def stream(self, name: str, text: str) -> None:
+        """Drop text."""
+
+    def message(self, kind: str, content: dict[str, Any]) -> None:
+        """Drop a display."""
+
+
+default: Sink = PlainSink()
+
+
+def use(sink: Sink) -> Sink:
+    """Show the output of all companions in `sink` from now on; return the sink before."""
+    global default
+    before, default = default, sink
+    return before
+
+
+class Stream:
+    """Read one pipe up to the next barrier."""
+
+    def __init__(self, name: str, fd: int) -> None:
+        self.name = name
+        self.fd = fd
+        self.held = b""
+        self.stopped = 0  # the barrier in front of `held`, 0 for none
+        self.kind = b""
+        self.closed = False
+        self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        os.set_blocking(fd, False)
+        try:
+            fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE)
+        except OSError:  # over the user's pipe quota (pipe(7)): the usual 64 KiB do
+            return
+
+    def read(self) -> bool:
+        """Take what is in the pipe; return whether there was anything."""
+        try:
+            data = os.read(self.fd, _READ)
+        except BlockingIOError:
+            return False
+        self.closed = self.closed or not data
+        self.held += data
+        return bool(data)
+
+    def take(self, token: bytes, passed: int, everything: bool) -> bytes:
+        """Return the text up to the next barrier that has not been passed, and stop there."""
+        text = b""
+        self.stopped = 0
+        while self.held:
+            place = self.held.find(token)
+            if place < 0 or len(self.held) < place + MARK:
+                keep = self.held.find(token[:1], max(0, len(self.held) - MARK)) if place < 0 else place
+                end = len(self.held) if everything or keep < 0 else keep
+                text, self.held = text + self.held[:end], self.held[end:]
+                break
+            mark = self.held[place + 20 : place + MARK]
+            text, self.held = text + self.held[:place], self.held[place:]
+            try:
+                number = int(mark[1:], 16)
+            except ValueError:
+                number = 0
+            if number > passed and not everything:
+                self.stopped, self.kind = number, mark[:1]
+                break
+            self.held = self.held[MARK:]
+        return text
+
+
+class Output:
+    """Put the output of one companion in order and show it.
+
+    Args:
+        token: what every mark begins with.
+        out, err: read ends of the pipes.
+    """
+
+    def __init__(self, token: bytes, out: int, err: int) -> None:
+        self.token = token
+        self.streams = (Stream("stdout", out), Stream("stderr", err))
+        self.passed = 0
+        self.events: dict[int, tuple[str, dict[str, Any]]] = {}
+        self.sink: Sink | None = None
+        self.tail: deque[tuple[str, str]] = deque()
+        self._tail_size = 0
+
+    def pump(self) -> bool:
+        """Read both pipes once and show what is due; return whether there was anything to read."""
+        found = False
+        for stream in self.streams:
+            if not stream.read():
+                continue
+            found = True
+            if len(stream.held) > _HOLD:
+                self.passed = max(self.passed, stream.stopped)  # no honest companion gets here
+        self._advance()
+        return found
+
+    @property
+    def closed(self) -> set[int]:
+        """Tell which pipes the companion has closed."""
+        return {stream.fd for stream in self.streams if stream.closed}
+
+    def event(self, number: int, kind: str, content: bytes) -> None:
+        """Take a display and show it at its place."""
+        parsed = json.loads(content)
+        if not isinstance(parsed, dict):
+            raise ValueError("a display that is no JSON object")
+        if number <= self.passed:
+            self._message(kind, parsed)
+            return
+        self.events[number] = (kind, parsed)
+        if len(self.events) > 1000:
+            self.settle()
+        for _ in range(1 + 2 * _PIPE // _READ):
+            self.pump()
+            if number <= self.passed or not any([stream.read() for stream in self.streams]):
+                break
+        self._advance()
+
+    def settle(self) -> None:
+        """Show all that has arrived, whether its barrier has come or not."""
+        self._advance()
+        if self.events or any(stream.held for stream in self.streams):
+            for stream in self.streams:
+                self._text(stream, stream.take(self.token, self.passed, True), True)
+            for number in sorted(self.events):
+                self._message(*self.events.pop(number))
+                self.passed = max(self.passed, number)
+
+    def drain(self) -> None:
+        """Read the pipes to their end after a death, and show everything."""
+        while any([stream.read() for stream in self.streams]):
+            self._advance()
+        self.settle()
+
+    def _advance(self) -> None:
+        out, err = self.streams
+        while True:
+            for stream in self.streams:
+                self._text(stream, stream.take(self.token, self.passed, False))
+            if not out.stopped or not err.stopped:
+                return
+            number = min(out.stopped, err.stopped)
+            kind = out.kind if out.stopped == number else err.kind
+            if kind == b"e":
+                if number not in self.events:
+                    return
+                self._message(*self.events.pop(number))
+            self.passed = number
+
+    def _text(self, stream: Stream, data: bytes, final: bool = False) -> None:
+        text = stream.decode(data, final)
+        if text:
+            self._remember(stream.name, text)
+            (self.sink or default).stream(stream.name, text)
+
+    def _message(self, kind: str, content: dict[str, Any]) -> None:
+        (self.sink or default).message(kind, content)
+
+    def _remember(self, name: str, text: str) -> None:
+        """Keep the last output for the crash report and the logs."""
+        text = text[-_TAIL:]
+        self.tail.append((name, text))
+        self._tail_size += len(text)
+        while self._tail_size > _TAIL and len(self.tail) > 1:
+            self._tail_size -= len(self.tail.popleft()[1])
+
+    def last(self, name: str | None = None) -> str:
+        """Return the last output, at most some 64 KiB; of one stream, or of both as they came."""
+        return "".join(text for stream, text in self.tail if name in (None, stream))

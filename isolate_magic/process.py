@@ -1,0 +1,236 @@
+"""One companion process, from the fork to the autopsy (host).
+
+A `Companion` may live through several of these. All that belongs to one process is here: its
+descriptors, its output, its interrupts, and what is known of its death.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from isolate_magic import autopsy, spawner
+from isolate_magic.conversation import Conversation
+from isolate_magic.output import Output
+from isolate_magic.report import CrashReport
+from isolate_magic.watch import watch
+
+_DUMP_SIGNAL = signal.SIGRTMAX - 2  # as in child/last_words.py
+_WORDS = 1 << 18
+
+
+class Process:
+    """Fork a companion and hold everything that belongs to it.
+
+    Args:
+        name: the companion's name.
+        preload: modules that its zygote has imported.
+        environ: environment variables beside the allowed ones.
+        buried: called once with the report when the process is dead.
+
+    Raises:
+        StartError: the zygote could not start or fork.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        preload: tuple[str, ...],
+        environ: Mapping[str, str],
+        buried: Callable[[CrashReport], None],
+    ) -> None:
+        self.name = name
+        self.report: CrashReport | None = None
+        self.cells: dict[int, tuple[str, int]] = {}
+        self.why: tuple[str, str] | None = None
+        self.started = time.monotonic()
+        self.looking = False
+        self._shut: list[int] = []
+        self._buried = buried
+        self._lock = threading.Lock()
+        self._owner = os.getpid()
+        self._oom = autopsy.oom_kills()
+        self.zygote = spawner.zygote(preload, environ)
+        token = b"\x00" + secrets.token_bytes(19)
+        self._words = os.memfd_create("isolate-words", os.MFD_CLOEXEC)
+        os.ftruncate(self._words, mmap.PAGESIZE)
+        self.board = mmap.mmap(self._words, mmap.PAGESIZE)
+        sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        door, their_door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        out, their_out = os.pipe()
+        err, their_err = os.pipe()
+        start = {
+            "name": name, "cwd": _folder(), "path": sys.path, "argv": sys.argv, "token": token.hex(),
+            "numpy": spawner.host_has_numpy(), "environ": {},
+        }  # fmt: skip
+        lent = [theirs.fileno(), their_door.fileno(), their_out, their_err, self._words]
+        try:
+            self.pid, self.pidfd = self.zygote.fork(lent, start)
+        except BaseException:
+            for fd in (out, err, self._words):
+                os.close(fd)
+            sock.close()
+            door.close()
+            raise
+        finally:
+            theirs.close()
+            their_door.close()
+            os.close(their_out)
+            os.close(their_err)
+        self.output = Output(token, out, err)
+        self.talk = Conversation(self, sock, door)
+        self.poll = select.poll()
+        self.pipes = {out, err}
+        for fd in (sock.fileno(), out, err, self.pidfd):
+            self.poll.register(fd, select.POLLIN)
+        for fd in (out, err, self.pidfd):
+            watch().add(fd, self._look)
+
+    # ------------------------------------------------------------ signals
+
+    def interrupt(self, number: int) -> None:
+        """Send SIGINT, meant for the request of this number only."""
+        self.board[:8] = number.to_bytes(8, "little")
+        self._signal(signal.SIGINT)
+
+    def kill(self, kind: str, reason: str, patience: float = 0.0) -> None:
+        """Kill the process, and say why in its report.
+
+        Args:
+            kind: `timeout`, `interrupt`, `stop` or `protocol`.
+            reason: the text of the report.
+            patience: seconds to wait for the Python stack, which a hanging process can still write.
+        """
+        with self._lock:
+            if self.why is None:
+                self.why = (kind, reason)
+        if patience:
+            self._signal(_DUMP_SIGNAL)
+            watch().later(patience, lambda: self._signal(signal.SIGKILL))
+        else:
+            self._signal(signal.SIGKILL)
+
+    def end(self, kind: str, reason: str) -> None:
+        """Kill the process and bury it before returning; harmless when it is dead."""
+        self.kill(kind, reason)
+        self.talk.find_death()
+
+    def leave(self) -> None:
+        """Let go in a forked copy of the main session: close everything, end nothing."""
+        self.talk.reader = threading.Lock()
+        self.talk.let_go("it belongs to the process that this one was forked from")
+        self.release()
+
+    def _signal(self, number: int) -> None:
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except (ProcessLookupError, OSError):  # dead already; the pidfd may be closed
+            return
+
+    # ------------------------------------------------------------ looking after it
+
+    def _look(self) -> None:
+        """Read what has come while nobody waits for this companion (background thread)."""
+        self.looking = True
+        if self.talk.reader.acquire(False):
+            try:
+                self.looking = False
+                self.talk.idle()
+            finally:
+                self.talk.reader.release()
+            self.arm()
+            self.talk.left()
+
+    def pump(self) -> bool:
+        """Read the pipes once; return whether there was anything. A closed pipe is not watched again."""
+        found = self.output.pump()
+        for fd in self.output.closed & self.pipes:
+            self.pipes.discard(fd)
+            self._shut.append(fd)
+            self.poll.unregister(fd)
+            watch().remove(fd)
+        return found
+
+    def arm(self) -> None:
+        """Watch the descriptors again; the reading thread calls this when it leaves."""
+        self.looking = False
+        if self.report is None:
+            for fd in (*self.pipes, self.pidfd):
+                watch().arm(fd)
+
+    def bury(self) -> None:
+        """Collect the dead process; call it as the reader, after the last frame. Harmless twice."""
+        with self._lock:
+            if self.report is not None:
+                return
+            _wait(self.pidfd)
+            try:
+                self.output.drain()
+            finally:
+                self.report = self._examine()
+        self._close()
+        self._buried(self.report)
+
+    def _examine(self) -> CrashReport:
+        try:
+            os.killpg(self.pid, signal.SIGKILL)  # what it has started; the zombie still holds the pid
+        except (ProcessLookupError, PermissionError):
+            pass
+        status, peak = self.zygote.reap(self.pid)
+        kind, reason, name, code = autopsy.cause(status)
+        if name == "SIGKILL" and self.why is not None:
+            kind, reason = self.why
+        elif name == "SIGKILL" and autopsy.oom_kills() > self._oom:
+            kind, reason = "memory", "SIGKILL by the kernel's out-of-memory killer"
+        words = os.pread(self._words, _WORDS, mmap.PAGESIZE).decode("utf-8", "replace")
+        return CrashReport(
+            companion=self.name,
+            pid=self.pid,
+            reason=reason,
+            kind=kind,
+            signal=name,
+            exit_code=code,
+            during=self.talk.activity(),
+            stack=autopsy.stack(words, self.cells),
+            stderr="\n".join(self.output.last("stderr").splitlines()[-20:])[-4000:],
+            peak_memory=peak,
+            lifetime=time.monotonic() - self.started,
+        )
+
+    def _close(self) -> None:
+        for fd in (*self.pipes, self.pidfd):
+            watch().remove(fd)
+        self.release()
+
+    def release(self) -> None:
+        """Close every descriptor; in a forked copy of the main session that is all that is done."""
+        for fd in (*self.pipes, *self._shut, self.pidfd, self._words, *self.talk.poured.values()):
+            os.close(fd)
+        self.board.close()
+        self.talk.sock.close()
+        self.talk.door.close()
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"
+
+
+def _wait(pidfd: int, seconds: float = 1.0) -> None:
+    """Wait for the end of a process whose channel has closed; kill one that only closed the channel."""
+    gone = select.poll()
+    gone.register(pidfd, select.POLLIN)
+    if not gone.poll(seconds * 1000):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        gone.poll(10_000)

@@ -1,0 +1,122 @@
+"""The crash report: how a companion died, as data, as text and as HTML (host)."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class StackFrame:
+    """One line of a Python stack.
+
+    Attributes:
+        file: the file, or `Cell In[3]`.
+        line: the line number.
+        function: the function's name.
+        source: the text of that line, if it could be had.
+    """
+
+    file: str
+    line: int
+    function: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class CrashReport:
+    """How a companion died.
+
+    Attributes:
+        companion: its name.
+        pid: its process id.
+        reason: the short story: `SIGSEGV (segmentation fault)`, `os._exit(3)`, `timeout of 10 s`.
+        kind: `signal`, `exit`, `memory`, `timeout`, `interrupt`, `stop` or `protocol`.
+        signal: the signal's name, or "".
+        exit_code: the exit code, or None after a signal.
+        during: the cell or call that died with it, or "" if it was idle.
+        stack: the Python stack at death, innermost first; empty if the death left none.
+        stderr: its last lines on stderr.
+        peak_memory: most resident memory it ever had, in bytes; None if unknown.
+        lifetime: how long it lived, in seconds.
+    """
+
+    companion: str
+    pid: int
+    reason: str
+    kind: str
+    signal: str = ""
+    exit_code: int | None = None
+    during: str = ""
+    stack: tuple[StackFrame, ...] = ()
+    stderr: str = ""
+    peak_memory: int | None = None
+    lifetime: float = 0.0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def headline(self) -> str:
+        """Say in one line what died, and of what."""
+        during = f" in {self.during}" if self.during else " while idle"
+        return f"companion {self.companion!r} died{during}: {self.reason}"
+
+    def __str__(self) -> str:
+        lines = [self.headline]
+        if self.stack:
+            lines.append("Python stack, innermost first:")
+            for frame in self.stack:
+                lines.append(f"  {frame.file}, line {frame.line}, in {frame.function}")
+                if frame.source:
+                    lines.append(f"    {frame.source}")
+        if self.stderr:
+            lines.append("last lines on stderr:")
+            lines += [f"  {line}" for line in self.stderr.splitlines()]
+        lines.append("  ".join(f"{name}: {value}" for name, value in self.facts()))
+        lines += self.notes
+        return "\n".join(lines)
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Return the numbers of the report as pairs of name and text."""
+        facts = [("pid", str(self.pid)), ("lived", _seconds(self.lifetime))]
+        if self.exit_code is not None:
+            facts.append(("exit code", str(self.exit_code)))
+        if self.peak_memory is not None:
+            facts.append(("peak memory", f"{self.peak_memory / 2**20:,.0f} MiB"))
+        return facts
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><td style="{_CELL}">{_esc(frame.file)}</td><td style="{_CELL}">line {frame.line}</td>'
+            f'<td style="{_CELL}">{_esc(frame.function)}</td>'
+            f'<td style="{_CELL}"><code>{_esc(frame.source)}</code></td></tr>'
+            for frame in self.stack
+        )
+        parts = [
+            f'<div style="font-weight:600">&#9888; {_esc(self.headline)}</div>',
+            f'<div style="opacity:.75;margin:2px 0 6px">'
+            f"{' &middot; '.join(f'{_esc(name)} {_esc(value)}' for name, value in self.facts())}</div>",
+        ]
+        if rows:
+            parts.append(f'<div>Python stack, innermost first</div><table style="{_TABLE}">{rows}</table>')
+        if self.stderr:
+            parts.append(f'<div>last lines on stderr</div><pre style="{_PRE}">{_esc(self.stderr)}</pre>')
+        parts += [f"<div>{_esc(note)}</div>" for note in self.notes]
+        return f'<div class="isolate-crash" style="{_CARD}">{"".join(parts)}</div>'
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:,.1f} s"
+
+
+def _esc(text: str) -> str:
+    return html.escape(text, quote=True)
+
+
+# Colours come from JupyterLab's own variables where they exist, so that both themes fit.
+_CARD = (
+    "border-left:4px solid var(--jp-error-color1,#d32f2f);padding:6px 10px;margin:4px 0;"
+    "color:var(--jp-content-font-color1,inherit)"
+)
+_TABLE = "border-collapse:collapse;margin:2px 0 6px"
+_CELL = "text-align:left;padding:1px 8px 1px 0"
+_PRE = "margin:2px 0;padding:4px;white-space:pre-wrap;background:var(--jp-layout-color2,rgba(128,128,128,.12))"

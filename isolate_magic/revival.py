@@ -1,0 +1,250 @@
+"""From the companion's data to objects of ours: values, proxies, mirrors, exceptions (host).
+
+Nothing is unpickled here unless `copy` was asked for, nothing is imported or looked up on the
+companion's word beyond the fixed names below. What does not fit raises, and ends the companion.
+"""
+
+from __future__ import annotations
+
+import builtins
+import ctypes
+import datetime
+import decimal
+import os
+import pickle
+import threading
+import weakref
+from typing import Any
+
+import psutil
+
+from isolate_magic.errors import CompanionExit, TransferError
+from isolate_magic.link import bulk, copying, mirror, values
+from isolate_magic.link import frames as f
+from isolate_magic.link.proxy import Module
+from isolate_magic.link.refs import Claim
+
+_TWINS = {
+    f"{cls.__module__}.{cls.__qualname__}": cls
+    for cls in (
+        type(None), bool, int, float, complex, str, bytes, tuple, frozenset, range, slice,
+        datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone,
+        decimal.Decimal,
+    )
+}  # fmt: skip
+_ROOM = 64 << 20  # bodies up to this size are fetched without a look at the free memory
+
+
+class Revival:
+    """Make objects of ours from frame values.
+
+    Args:
+        talk: the conversation that the values come from.
+    """
+
+    def __init__(self, talk: Any) -> None:
+        self.talk = talk
+        self.proxies: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self.mirrors: dict[int, type] = {}
+        self.modules: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def value(self, value: Any) -> Any:
+        """Return the object that a frame value stands for.
+
+        Raises:
+            ValueError, TypeError, KeyError: the value makes no sense.
+        """
+        return values.unwrap(value, self._other)
+
+    def copy(self, value: Any) -> Any:
+        """Return a copy that the user has asked for; only here a pickle is taken."""
+        if type(value) is not f.Pickled:
+            return self.value(value)
+        data, buffers = self.body(value.data), [bytearray(self.body(buffer)) for buffer in value.buffers]
+        try:
+            return pickle.loads(data, buffers=buffers)
+        except Exception as error:  # border: unpickling runs the classes' own code
+            raise TransferError(
+                f"the copy could not be made here: {type(error).__name__}: {error}. The classes it needs must "
+                "be importable in this session"
+            ) from error
+
+    def _other(self, value: Any, depth: int) -> Any:
+        kind = type(value)
+        if kind is f.Ref:
+            return self._ref(value)
+        if kind is f.Own:
+            return self.talk.lent[value.id]
+        if kind is f.Fault:
+            return self.fault(value)
+        if kind is f.Record:
+            cls = self.mirror(value.cls)
+            items = tuple(values.unwrap(item, self._other, depth + 1) for item in value.items)
+            if not issubclass(cls, tuple) or len(items) != len(cls._fields):  # type: ignore[attr-defined]
+                raise ValueError("a record that does not fit its class")
+            return tuple.__new__(cls, items)
+        return copying.rebuild(value, lambda item: values.unwrap(item, self._other, depth + 1), self.body, self.fill)
+
+    # ------------------------------------------------------------ proxies and classes
+
+    def _ref(self, ref: f.Ref) -> Any:
+        if ref.kind == 4:
+            return self._twin(ref.label)
+        if ref.kind == 1:
+            return self.mirror(ref.id)
+        cls = Module if ref.kind == 2 else self.mirror(ref.cls)
+        if issubclass(cls, (BaseException, tuple)):
+            raise ValueError(f"a reference to an instance of {cls.__name__}")
+        with self._lock:
+            proxy = self.proxies.get(ref.id)
+            if proxy is not None:
+                proxy._isolate_.times += 1
+                return proxy
+            label = ref.label or f"{cls.__module__}.{cls.__qualname__} object"
+            proxy = object.__new__(cls)
+            object.__setattr__(proxy, "_isolate_", Claim(self.talk, ref.id, label[:200]))
+            self.proxies[ref.id] = proxy
+        if ref.kind == 2:
+            self.modules.add(proxy)
+        return proxy
+
+    def _twin(self, name: str) -> type:
+        cls: Any = _TWINS.get(name)
+        module, _, leaf = name.partition(".")
+        if cls is None and module == "builtins":
+            cls = getattr(builtins, leaf, None)
+            cls = cls if isinstance(cls, type) and issubclass(cls, BaseException) else None
+        elif cls is None and module == "numpy":
+            import numpy as np
+
+            cls = vars(np).get(leaf)
+            cls = cls if isinstance(cls, type) and issubclass(cls, np.generic) else None
+        if cls is None:
+            raise ValueError(f"{name[:60]!r} is no class that both sides have")
+        found: type = cls
+        return found
+
+    def mirror(self, number: int) -> type:
+        """Return the mirror of a class, made at its first appearance."""
+        found = self.mirrors.get(number)
+        if found is None:
+            told = mirror.Description(*self.talk.describe(number))
+            claim = Claim(self.talk, number, f"{told.module}.{told.name}"[:200], 0)
+            found = self.mirrors.setdefault(number, mirror.build(told, claim))
+        return found
+
+    def forget(self) -> None:
+        """Let module proxies forget their members; the companion is dead."""
+        for module in list(self.modules):
+            module.__dict__.clear()
+
+    # ------------------------------------------------------------ exceptions
+
+    def fault(self, fault: f.Fault) -> BaseException:
+        """Make the exception; its class is a builtin's own or a mirror, never looked up elsewhere."""
+        if isinstance(fault.ref, f.Own):
+            error: Any = self.talk.lent[fault.ref.id]
+            if not isinstance(error, BaseException):
+                raise ValueError("an exception that is none")
+            return error
+        ref = fault.ref if isinstance(fault.ref, f.Ref) else None
+        error = self.proxies.get(ref.id) if ref else None
+        if error is not None and ref:
+            error._isolate_.times += 1
+            return error  # type: ignore[no-any-return]
+        args = tuple(map(self.value, fault.args))
+        error = self._raised(fault.cls, args)
+        text = self.value(fault.text)
+        for name, value in fault.fields.items():
+            if name in ("filename", "filename2", "name", "path"):
+                setattr(error, name, self.value(value))
+        error.__dict__["_isolate_text_"] = text
+        if ref:
+            error.__dict__["_isolate_"] = Claim(self.talk, ref.id, type(error).__name__)
+            self.proxies[ref.id] = error
+        notes = self.value(fault.fields.get("__notes__"))
+        for note in notes if isinstance(notes, tuple) else ():
+            error.add_note(str(note))
+        if fault.lines:
+            error.__dict__["_isolate_lines_"] = fault.lines
+            error.add_note(f"In companion {self.talk.name!r}:\n" + "".join(fault.lines).rstrip())
+        return error  # type: ignore[no-any-return]
+
+    def _raised(self, name: Any, args: tuple[Any, ...]) -> BaseException:
+        cls = self.mirror(name) if isinstance(name, int) else self._twin(f"builtins.{name}")
+        if cls is SystemExit:
+            return CompanionExit(*args[:1])
+        if not issubclass(cls, BaseException):
+            raise ValueError(f"{cls.__name__} is no exception")
+        if type(cls) is not mirror.Mirror:
+            try:
+                return cls(*args)
+            except TypeError:  # a UnicodeError without its five arguments, say
+                pass
+        error = cls.__new__(cls, *args) if cls.__init__ is not object.__init__ else cls.__new__(cls)
+        error.args = args
+        return error
+
+    # ------------------------------------------------------------ bodies
+
+    def body(self, buffer: Any) -> Any:
+        """Return the bytes of a buffer, fetched with one copy.
+
+        Raises:
+            ValueError, OSError: the buffer is not where the companion says.
+        """
+        if isinstance(buffer, f.Inline):
+            return buffer.data
+        _check_room(buffer.length)
+        if isinstance(buffer, f.Remote):
+            try:
+                return bulk.fetch_bytes(self.talk.pid, buffer.address, buffer.length)
+            except OSError as error:
+                raise ValueError(str(error)) from error
+            finally:
+                self.talk.drops.append((buffer.owner, 1))
+        return bytes(self._poured(buffer))
+
+    def fill(self, buffer: Any, address: int, size: int) -> None:
+        """Copy the bytes of a buffer to an address of ours, which has room for `size`."""
+        if isinstance(buffer, f.Inline):
+            if len(buffer.data) != size:
+                raise ValueError(f"{len(buffer.data)} bytes for {size}")
+            ctypes.memmove(address, buffer.data, size)
+            return
+        if buffer.length != size:
+            raise ValueError(f"{buffer.length} bytes for {size}")
+        if isinstance(buffer, f.Remote):
+            try:
+                bulk.fetch_to(self.talk.pid, buffer.address, address, size)
+            except OSError as error:
+                raise ValueError(str(error)) from error
+            finally:
+                self.talk.drops.append((buffer.owner, 1))
+            return
+        source = self._poured(buffer)
+        ctypes.memmove(address, bulk.address(source), size)
+
+    def _poured(self, buffer: Any) -> Any:
+        if not isinstance(buffer, f.Poured):
+            raise ValueError("a buffer of the wrong kind")
+        fd = self.talk.poured.pop(buffer.token)
+        try:
+            bulk.seal(fd)
+            return memoryview(bulk.open_sealed(fd, buffer.length))[: buffer.length]
+        except OSError as error:
+            raise ValueError(f"a memfd that cannot be sealed: {error.strerror}") from error
+        finally:
+            os.close(fd)
+
+
+def _check_room(length: int) -> None:
+    if length < 0:
+        raise ValueError(f"a body of {length} bytes")
+    if length > _ROOM and length > psutil.virtual_memory().available:
+        raise TransferError(
+            f"{length / 2**30:.1f} GiB do not fit here: {psutil.virtual_memory().available / 2**30:.1f} GiB of "
+            "memory are free. Work on it through the proxy, or copy a part"
+        )
+

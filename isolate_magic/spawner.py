@@ -1,0 +1,221 @@
+"""Zygotes and how companions are forked from them (host).
+
+There is one zygote for each interpreter, preload list and environment. It is started by exec with the
+environment variables that `ENVIRONMENT` allows, and stays until the main session ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fnmatch
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from isolate_magic.errors import StartError
+from isolate_magic.link import bulk
+
+ENVIRONMENT = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "TERM", "PYTHON*",
+    "VIRTUAL_ENV", "CONDA_*", "LD_LIBRARY_PATH", "XDG_*", "IPYTHONDIR", "JUPYTER_*DIR", "MPL*", "MKL_*", "OMP_*",
+    "KMP_*", "OPENBLAS_*", "NUMEXPR_*", "NUMBA_*", "CUDA_*", "NVIDIA_*", "TORCH_*", "TRITON_*", "XLA_*", "JAX_*",
+    "SSL_CERT_*", "COLUMNS", "LINES", "NO_COLOR",
+)  # fmt: skip
+"""Names of the environment variables that a companion sees; passwords and tokens are not among them."""
+
+_LIMIT = 1 << 20
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_BOOT = f"import sys; sys.path.append({_ROOT!r}); from isolate_magic.child.zygote import main; main()"
+_BOOT_SECONDS = 120
+
+
+class Zygote:
+    """Start a zygote and ask it for companions.
+
+    Args:
+        preload: modules that it imports before the first fork.
+        environ: environment variables beside those that `ENVIRONMENT` allows.
+
+    Raises:
+        StartError: the process could not be started.
+    """
+
+    def __init__(self, preload: tuple[str, ...], environ: Mapping[str, str]) -> None:
+        self._lock = threading.Lock()
+        self._told: dict[str, Any] | None = None
+        self.preload = preload
+        self.dead = False
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control = ours
+        command = [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno()), str(os.getpid()), *preload]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=allowed(os.environ) | dict(environ),
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            raise StartError(f"the zygote could not be started: {error}") from error
+        finally:
+            theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """Tell the zygote's process id."""
+        return self._process.pid
+
+    def fork(self, fds: list[int], start: dict[str, Any]) -> tuple[int, int]:
+        """Fork a companion.
+
+        Args:
+            fds: descriptors that it inherits; see `isolate_magic.child.worker.main`.
+            start: what it is told; `copies` is added here.
+
+        Returns:
+            pid and pidfd.
+
+        Raises:
+            StartError: a preload failed, or the fork did.
+        """
+        with self._lock:
+            told = self._hello()
+            start["copies"] = told["copies"]
+            content, received = self._ask({"do": "fork", "start": start}, fds)
+        if "error" in content or not received:
+            raise StartError(f"the zygote could not fork: {content.get('error', 'no pidfd came')}")
+        return content["pid"], received[0]
+
+    def reap(self, pid: int) -> tuple[int | None, int | None]:
+        """Collect a dead companion: its wait status and its peak memory in bytes; None if unknown."""
+        with self._lock:
+            try:
+                content, _ = self._ask({"do": "reap", "pid": pid}, [])
+            except StartError:
+                return None, None
+        return content.get("status"), content.get("peak")
+
+    def stop(self) -> None:
+        """End the zygote and all its companions."""
+        with self._lock:
+            self.dead = True
+            self._control.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def forget(self) -> None:
+        """Let go of the zygote in a forked copy of the main session; it belongs to the original."""
+        self.dead = True
+        self._control.close()
+        self._process.returncode = 0  # so that the copy neither waits for it nor warns
+
+    def _hello(self) -> dict[str, Any]:
+        """Wait until the zygote has imported everything; find out how large bodies can travel."""
+        if self._told is None:
+            ready, _, _ = select.select([self._control], [], [], _BOOT_SECONDS)
+            packet = self._control.recv(_LIMIT) if ready else b""
+            if not packet:
+                self.dead = True
+                raise StartError(
+                    f"the zygote (pid {self.pid}) did not get ready"
+                    + ("" if ready else f" within {_BOOT_SECONDS} s")
+                    + f"; it was importing {', '.join(self.preload) or 'ipykernel'}"
+                )
+            told = json.loads(packet)
+            if "error" in told:
+                self.dead = True
+                raise StartError(f"the zygote could not import its preload list:\n{told['error']}")
+            told["copies"] = _copies(self.pid, told)
+            self._told = told
+        return self._told
+
+    def _ask(self, request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+        try:
+            socket.send_fds(self._control, [json.dumps(request).encode()], fds)
+            packet, received, _, _ = socket.recv_fds(self._control, _LIMIT, 4)
+        except OSError as error:
+            packet, received, reason = b"", [], error.strerror
+        else:
+            reason = "it closed the channel"
+        if not packet:
+            self.dead = True
+            raise StartError(f"the zygote (pid {self.pid}) is gone: {reason}")
+        return json.loads(packet), received
+
+
+def _copies(pid: int, told: dict[str, Any]) -> str:
+    """Try to read the zygote's memory; its companions give the same rights (ptrace(2))."""
+    wanted = os.environ.get("ISOLATE_MAGIC_COPIES", "")
+    if wanted == "memfd":
+        return wanted
+    try:
+        return "direct" if bulk.fetch_bytes(pid, told["address"], 16).hex() == told["probe"] else "memfd"
+    except OSError:
+        return "memfd"
+
+
+def allowed(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables that a companion may see, with matplotlib set to inline."""
+    seen = {name: text for name, text in environ.items() if any(fnmatch.fnmatchcase(name, p) for p in ENVIRONMENT)}
+    return {"MPLBACKEND": "module://matplotlib_inline.backend_inline"} | seen
+
+
+_zygotes: dict[tuple[Any, ...], Zygote] = {}
+_lock = threading.Lock()
+
+
+def zygote(preload: tuple[str, ...] = (), environ: Mapping[str, str] | None = None) -> Zygote:
+    """Return the zygote for a preload list, started if there is none alive.
+
+    It imports in the background; `fork` waits for it.
+    """
+    extra = dict(environ or {})
+    key = (sys.executable, preload, tuple(sorted(allowed(os.environ).items())), tuple(sorted(extra.items())))
+    with _lock:
+        found = _zygotes.get(key)
+        if found is None or found.dead:
+            found = _zygotes[key] = Zygote(preload, extra)
+        return found
+
+
+def host_has_numpy() -> bool:
+    """Return whether numpy scalars can be made here; nothing is imported for the answer."""
+    return "numpy" in sys.modules or find_spec("numpy") is not None
+
+
+_first: list[Callable[[], None]] = []
+
+
+def before_exit(function: Callable[[], None]) -> None:
+    """Call a function when the main session ends, before the zygotes are stopped."""
+    _first.append(function)
+
+
+def _stop_all() -> None:
+    for function in _first:
+        function()
+    while _zygotes:
+        _zygotes.popitem()[1].stop()
+
+
+def _forget_all() -> None:
+    global _lock
+    _lock = threading.Lock()
+    while _zygotes:
+        _zygotes.popitem()[1].forget()
+
+
+atexit.register(_stop_all)
+os.register_at_fork(after_in_child=_forget_all)
