@@ -60,7 +60,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "companion": ("Companion", "byvalue", "companions", "default_companion", "get_companion", "import_isolated"),
+    "companion": (
+        "Companion",
+        "byvalue",
+        "companions",
+        "default_companion",
+        "get_companion",
+        "import_isolated",
+    ),
     "link.proxy": ("isproxy",),
     "magics": ("load_ipython_extension", "unload_ipython_extension"),
     "report": ("CrashReport", "StackFrame"),

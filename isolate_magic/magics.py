@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
-from isolate_magic import output
+from isolate_magic import output, spawner
 from isolate_magic.companion import Companion, byvalue, companions, get_companion, import_isolated
-from isolate_magic.errors import ProcessTerminationError
+from isolate_magic.errors import IsolateError, ProcessTerminationError
 from isolate_magic.notebook import ShellSink
 from isolate_magic.output import NullSink
 
@@ -24,14 +25,40 @@ class IsolateMagics(Magics):
 
     @magic_arguments()
     @argument("-c", "--companion", default="default", metavar="NAME", help="which companion runs the cell")
-    @argument("-i", "--in", dest="inputs", action="append", default=[], metavar="NAMES",
-              help="names of this session to bind there first, with commas between them")
-    @argument("-o", "--out", dest="outputs", action="append", default=[], metavar="NAMES",
-              help="names of the cell to bind here as proxies")
-    @argument("--copy", dest="copies", action="append", default=[], metavar="NAMES",
-              help="names of the cell to bind here as copies")
-    @argument("-t", "--timeout", type=float, default=None, metavar="SECONDS",
-              help="interrupt the cell after so many seconds, and kill it if it does not end")
+    @argument(
+        "-i",
+        "--in",
+        dest="inputs",
+        action="append",
+        default=[],
+        metavar="NAMES",
+        help="names of this session to bind there first, with commas between them",
+    )
+    @argument(
+        "-o",
+        "--out",
+        dest="outputs",
+        action="append",
+        default=[],
+        metavar="NAMES",
+        help="names of the cell to bind here as proxies",
+    )
+    @argument(
+        "--copy",
+        dest="copies",
+        action="append",
+        default=[],
+        metavar="NAMES",
+        help="names of the cell to bind here as copies",
+    )
+    @argument(
+        "-t",
+        "--timeout",
+        type=float,
+        default=None,
+        metavar="SECONDS",
+        help="interrupt the cell after so many seconds, and kill it if it does not end",
+    )
     @argument("-q", "--quiet", action="store_true", help="show nothing that the cell prints or displays")
     @cell_magic
     def isolated(self, line: str, cell: str) -> None:
@@ -43,9 +70,9 @@ class IsolateMagics(Magics):
         shell: Any = self.shell
         missing = [name for name in inputs if name not in shell.user_ns]
         if missing:
-            raise NameError(f"-i {','.join(missing)}: not defined in this session; nothing was run")
+            raise UsageError(f"-i {','.join(missing)}: not defined in this session; nothing was run")
         companion = _companion(options.companion)
-        with _report(shell):
+        with _own_traceback():
             result = companion.run_cell(
                 cell,
                 number=shell.execution_count,
@@ -70,7 +97,9 @@ class IsolateMagics(Magics):
                     missing.append(name)
         self.shell.push(found)  # type: ignore[union-attr]
         if missing:
-            raise NameError(f"{', '.join(missing)}: the cell ran, but no such name is defined in {companion!r}")
+            raise UsageError(
+                f"-o {','.join(missing)}: the cell ran, but companion {companion.name!r} knows no such name"
+            )
 
     @line_magic
     def isolate(self, line: str) -> Any:
@@ -92,7 +121,7 @@ class IsolateMagics(Magics):
             raise UsageError(f"%isolate {command} takes one companion's name, not {' '.join(words)}")
         if preload is not None and command != "start":
             raise UsageError("--preload belongs to %isolate start")
-        with _report(self.shell):
+        with _own_traceback():
             return _DO[command](words[0] if words else None, preload)
 
 
@@ -174,7 +203,9 @@ def _start(name: str | None, preload: tuple[str, ...] | None) -> None:
     found = next((companion for companion in companions() if companion.name == name), None)
     if found is not None and preload is not None and preload != found.preload:
         if found.pid:
-            raise UsageError(f"companion {name!r} is running with another preload list; %isolate stop {name} first")
+            raise UsageError(
+                f"companion {name!r} is running with another preload list; %isolate stop {name} first"
+            )
         found.close()
         found = None
     if found is None:
@@ -219,66 +250,76 @@ _DO: dict[str, Callable[[str | None, Any], None]] = {
 # ---------------------------------------------------------------- errors in the cell
 
 
-class _report:
-    """Show a crash report in the cell, and let errors of the companion show their own traceback."""
-
-    def __init__(self, shell: Any) -> None:
-        self.shell = shell
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
-        if error is None:
-            return
-        if isinstance(error, ProcessTerminationError) and error.report is not None:
-            report = error.report
-            self.shell.display_pub.publish(
-                {"text/plain": str(report), "text/html": report._repr_html_()}, metadata={}
-            )
-            error._render_traceback_ = lambda: [f"{type(error).__name__}: {error}"]  # type: ignore[attr-defined]
+@contextmanager
+def _own_traceback() -> Iterator[None]:
+    """Let an error of the companion show the companion's traceback instead of the magic's inside."""
+    try:
+        yield
+    except IsolateError as error:
+        _shorten(error, [f"{type(error).__name__}: {error}"])
+        raise
+    except BaseException as error:
         lines = error.__dict__.get("_isolate_lines_")
+        if lines and isinstance(error, SyntaxError):
+            error = _syntax_error(error)
         if lines:
-            error._render_traceback_ = lambda: list(lines)  # type: ignore[attr-defined]
+            _shorten(error, list(lines))
+        raise error
+
+
+def _syntax_error(error: SyntaxError) -> IsolateError:
+    """Return an error of the same name; IPython would look for a real SyntaxError's line in our code."""
+    return type("SyntaxError", (IsolateError,), {})(str(error))  # type: ignore[no-any-return]
+
+
+def _shorten(error: Any, lines: list[str]) -> None:
+    error._isolate_shown_ = lines
+    if not isinstance(error, ProcessTerminationError):
+        error._render_traceback_ = lambda: lines
+
+
+def _crash_renderer(shell: Any) -> Callable[[Any], list[str]]:
+    """Return what IPython calls to show a ProcessTerminationError that nobody has caught."""
+
+    def render(error: Any) -> list[str]:
+        if error.report is not None and not error.__dict__.get("_isolate_card_"):
+            error._isolate_card_ = True  # IPython renders more than once; one card is enough
+            card = {"text/plain": str(error.report), "text/html": error.report._repr_html_()}
+            shell.display_pub.publish(data=card, metadata={})
+        lines: list[str] | None = error.__dict__.get("_isolate_shown_")
+        if lines is None:
+            lines = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__, tb_offset=1)
+        return lines
+
+    return render
 
 
 # ---------------------------------------------------------------- the extension
 
+_NAMES = {"import_isolated": import_isolated, "byvalue": byvalue}
+_before: list[output.Sink] = []
+
 
 def load_ipython_extension(shell: Any) -> None:
-    """Load the magics, bind `import_isolated` and `byvalue`, and let the zygote import meanwhile."""
-    from isolate_magic import spawner
-
+    """Load the magics, bind `import_isolated` and `byvalue`, and let a zygote import meanwhile."""
+    unload_ipython_extension(shell, stop=False)
     shell.register_magics(IsolateMagics)
-    shell.user_ns.setdefault("import_isolated", import_isolated)
-    shell.user_ns.setdefault("byvalue", byvalue)
+    shell.push({name: thing for name, thing in _NAMES.items() if name not in shell.user_ns}, interactive=False)
     _before.append(output.use(ShellSink(shell)))
-    shell.set_custom_exc((ProcessTerminationError,), _show_crash)
+    ProcessTerminationError._render_traceback_ = _crash_renderer(shell)  # type: ignore[attr-defined]
     spawner.zygote()
 
 
-def unload_ipython_extension(shell: Any) -> None:
-    """End all companions and take everything back that loading has put in place."""
-    for companion in companions():
-        companion.close()
-    for name, thing in (("import_isolated", import_isolated), ("byvalue", byvalue)):
+def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
+    """Take back all that loading has put in place, and end the companions."""
+    if stop:
+        for companion in companions():
+            companion.close()
+    for name, thing in _NAMES.items():
         if shell.user_ns.get(name) is thing:
-            del shell.user_ns[name]
+            shell.drop_by_id({name: thing})
     for kind, name in (("cell", "isolated"), ("line", "isolate")):
         shell.magics_manager.magics[kind].pop(name, None)
-    shell.set_custom_exc((), None)
     while _before:
         output.use(_before.pop())
-
-
-_before: list[Any] = []
-
-
-def _show_crash(shell: Any, kind: Any, error: Any, trace: Any, tb_offset: Any = None) -> Any:
-    """Show the report when a call through a proxy died, then the usual traceback."""
-    if error.report is not None and "_render_traceback_" not in error.__dict__:
-        _report(shell).__exit__(kind, error, trace)
-    lines: list[str] = error._render_traceback_()
-    shell._showtraceback(kind, error, lines)
-    return lines
-
+        del ProcessTerminationError._render_traceback_  # type: ignore[attr-defined]

@@ -50,5 +50,3 @@ class ShellSink:
         hook.write_output_prompt()
         hook.write_format_data(data, metadata)
         hook.finish_displayhook()
-
-

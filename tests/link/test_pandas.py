@@ -31,9 +31,7 @@ def fill(buffer, address, length):
 
 def restore(value):
     def other(item, depth):
-        return copying.rebuild(
-            item, lambda part: values.unwrap(part, other, depth + 1), body, fill
-        )
+        return copying.rebuild(item, lambda part: values.unwrap(part, other, depth + 1), body, fill)
 
     return values.unwrap(value, other)
 
@@ -83,14 +81,18 @@ COLUMNS = {
     "mixed objects": np.array([True, b"x", Decimal("1.10")], object),
     "times as objects": np.array([dt.datetime(2024, 1, 1), dt.date(2024, 1, 1), 2**70], object),
     "missing objects": np.array([pd.NA, pd.NaT, np.float32(1)], object),
-    "stamps as objects": np.array([pd.Timestamp(1), pd.Timestamp(2, tz="Asia/Tokyo"), pd.Timedelta(3)], object),
+    "stamps as objects": np.array(
+        [pd.Timestamp(1), pd.Timestamp(2, tz="Asia/Tokyo"), pd.Timedelta(3)], object
+    ),
     "string": pd.array(["a", None, "ü"], dtype="str"),
     "string with NA": pd.array(["a", pd.NA, ""], dtype=pd.StringDtype("python", na_value=pd.NA)),
     "category": pd.Categorical(["b", None, "a"], categories=["b", "a", "unused"], ordered=True),
     "numbers as categories": pd.Categorical([3, 1, 3]),
     "times as categories": pd.Categorical(pd.date_range("2024", periods=3, tz="Asia/Tokyo")),
     "UTC": pd.array(pd.to_datetime(["2024-01-01", None, "2024-06-01"], utc=True)),
-    "Berlin": pd.array(pd.DatetimeIndex(["2024-01-01", None, "2024-06-01"]).as_unit("s").tz_localize("Europe/Berlin")),
+    "Berlin": pd.array(
+        pd.DatetimeIndex(["2024-01-01", None, "2024-06-01"]).as_unit("s").tz_localize("Europe/Berlin")
+    ),
     "offset": pd.array(pd.date_range("2024", periods=3, tz=dt.timezone(dt.timedelta(hours=2)))),
     "zone named UTC": pd.array(pd.date_range("2024", periods=3, tz=ZoneInfo("UTC"))),
     "Int64": pd.array([1, None, 2**62 + 1], dtype="Int64"),
@@ -117,7 +119,9 @@ INDEXES = {
     "weeks": pd.date_range("2024-01-30", periods=4, freq="W-WED", tz="UTC"),
     "hours over a clock change": pd.date_range("2024-03-31", periods=5, freq="h", tz="Europe/Berlin"),
     "days over a clock change": pd.date_range("2024-03-30", periods=5, freq="D", tz="Europe/Berlin"),
-    "days seen from elsewhere": pd.date_range("2024-03-30", periods=5, freq="D", tz="UTC").tz_convert("Europe/Berlin"),
+    "days seen from elsewhere": pd.date_range("2024-03-30", periods=5, freq="D", tz="UTC").tz_convert(
+        "Europe/Berlin"
+    ),
     "no days": pd.date_range("2024", periods=0),
     "one day": pd.date_range("2024", periods=1),
     "days at random": pd.DatetimeIndex(["2024-01-05", None, "2024-01-01"]),
@@ -125,14 +129,17 @@ INDEXES = {
     "categories": pd.CategoricalIndex(["a", "b", "a"], categories=["b", "a"], ordered=True, name="c"),
     "product": pd.MultiIndex.from_product([["a", "b"], [1, 2]], names=["x", None]),
     "levels of kinds": pd.MultiIndex.from_arrays(
-        [pd.Categorical(["a", "b"]), pd.date_range("2024", periods=2), [1.5, np.nan]], names=["c", "d", ("e", 1)]
+        [pd.Categorical(["a", "b"]), pd.date_range("2024", periods=2), [1.5, np.nan]],
+        names=["c", "d", ("e", 1)],
     ),
     "unused levels": pd.MultiIndex.from_product([["a", "b"], [1, 2]])[:1],
     "no rows": pd.MultiIndex.from_arrays([[], []], names=["x", "y"]),
 }
 
 FRAMES = {
-    "all columns": pd.DataFrame(COLUMNS),
+    "all columns": pd.DataFrame(
+        {name: pd.Series(array, dtype=array.dtype) for name, array in COLUMNS.items()}
+    ),
     "one block": pd.DataFrame(np.arange(12.0).reshape(4, 3), columns=list("abc")),
     "one block by columns": pd.DataFrame(np.asfortranarray(np.arange(12).reshape(4, 3))),
     "every second row": pd.DataFrame(np.arange(12).reshape(4, 3))[::2],
@@ -148,7 +155,9 @@ FRAMES = {
     "numbers as names": pd.DataFrame({0: [1], 2.5: [2], None: [3], dt.date(2024, 1, 1): [4]}),
     "nothing": pd.DataFrame(),
     "no columns": pd.DataFrame(index=["a", "b"]),
-    "no rows": pd.DataFrame({"a": np.array([], "i2"), "b": pd.array([], dtype="str"), "c": pd.Categorical([])}),
+    "no rows": pd.DataFrame(
+        {"a": np.array([], "i2"), "b": pd.array([], dtype="str"), "c": pd.Categorical([])}
+    ),
     "zoned in one block": pd.DataFrame({n: pd.date_range("2024", periods=2, tz="UTC") for n in "ab"}).T,
     "objects in one block": pd.DataFrame(np.array([["a", 1], [None, 2.5]], object)),
 }
@@ -186,6 +195,21 @@ def test_a_frame_comes_back_in_as_many_blocks_as_it_had():
     assert len(travel(frame)._mgr.blocks) == len(frame._mgr.blocks) == 2
 
 
+def test_a_frame_survives_a_pandas_that_takes_no_blocks(monkeypatch):
+    monkeypatch.delattr(pd.api, "internals")
+    for frame in FRAMES.values():
+        same_frame(frame, travel(frame))
+
+
+@pytest.mark.parametrize("missing", [np.nan, pd.NA], ids=str)
+def test_strings_of_pyarrow_stay_strings_of_pyarrow(missing):
+    pytest.importorskip("pyarrow")
+    series = pd.Series(["a", None, "ü"], dtype=pd.StringDtype("pyarrow", na_value=missing))
+    back = travel(series)
+    assert back.dtype == series.dtype
+    pd.testing.assert_series_equal(series, back)
+
+
 def test_numbers_are_not_copied_in_the_companion():
     frame = pd.DataFrame(np.zeros((5, 3)))
     seen = []
@@ -197,11 +221,10 @@ def test_numbers_are_not_copied_in_the_companion():
 @pytest.mark.parametrize("name", FRAMES)
 def test_a_frame_that_came_home_can_be_written(name):
     back = travel(FRAMES[name])
-    back["new"] = 1
-    if len(back):
+    if back.size:
         back.iloc[0, 0] = back.iloc[-1, 0]
-        back.iloc[:, 0].to_numpy(copy=True)
-    assert "new" in back.columns
+    back.insert(0, back.columns[0] if len(back.columns) else "new", 1, allow_duplicates=True)
+    assert len(back.columns) == len(FRAMES[name].columns) + 1
 
 
 def test_a_frame_that_came_home_is_its_own():
@@ -286,7 +309,9 @@ def test_what_would_lose_something_is_left_to_others(value):
     assert foreign.wrap_table(value, lambda part: part) is None
 
 
-@pytest.mark.parametrize("value", [pd.Series([object()]), pd.DataFrame({object(): [1]})], ids=["value", "name"])
+@pytest.mark.parametrize(
+    "value", [pd.Series([object()]), pd.DataFrame({object(): [1]})], ids=["value", "name"]
+)
 def test_an_object_that_is_no_data_refuses_the_whole(value):
     with pytest.raises(copying.NoData):
         pack(value)
@@ -338,13 +363,14 @@ def codes(*numbers, dtype="i1"):
         ("Series", (("numpy", np.zeros(3, ">M8[ns]")), ROWS, None)),
         ("Series", (("numpy", np.zeros(3, "m8")), ROWS, None)),
         ("Series", (("object", "abc"), ROWS, None)),
+        ("Series", (("object", range(10**12)), ROWS, None)),
         ("Series", (("object", [1, 2, 3]), ROWS, None)),
         ("Series", (("object", (1, 2)), ROWS, None)),
         ("Series", (("string", "python", True, ("a", 1, "c")), ROWS, None)),
         ("Series", (("string", "python", True, "abc"), ROWS, None)),
         ("Series", (("string", "disk", True, ("a", "b", "c")), ROWS, None)),
         ("Series", (("string", "python", None, ("a", "b", "c")), ROWS, None)),
-        ("Series", (("zoned", np.arange(3), dt.datetime(2000, 1, 1, tzinfo=dt.timezone.utc)), ROWS, None)),
+        ("Series", (("zoned", np.arange(3), dt.datetime(2000, 1, 1, tzinfo=dt.UTC)), ROWS, None)),
         ("Series", (("zoned", np.zeros(3, "M8[ns]"), dt.datetime(2000, 1, 1)), ROWS, None)),
         ("Series", (("zoned", np.zeros(3, "M8[ns]"), "UTC"), ROWS, None)),
         ("Series", (("masked", np.arange(3), np.zeros(2, bool)), ROWS, None)),
@@ -363,8 +389,14 @@ def codes(*numbers, dtype="i1"):
         ("Series", (("category", np.zeros((3, 1), "i1"), HEADS, False), ROWS, None)),
         ("Series", (("category", codes(0, 1, 1), HEADS, "yes"), ROWS, None)),
         ("Series", (("category", codes(0, 1, 1), TEXTS, False), ROWS, None)),
-        ("Series", (("category", codes(0, 1, 1), ("Index", ("numpy", np.zeros(2)), None, None), False), ROWS, None)),
-        ("Series", (("category", codes(0, 0, 0), ("Index", ("object", ([],)), None, None), False), ROWS, None)),
+        (
+            "Series",
+            (("category", codes(0, 1, 1), ("Index", ("numpy", np.zeros(2)), None, None), False), ROWS, None),
+        ),
+        (
+            "Series",
+            (("category", codes(0, 0, 0), ("Index", ("object", ([], [])), None, None), False), ROWS, None),
+        ),
         ("CategoricalIndex", (("category", codes(0, 9), HEADS, False), None, None)),
         # indexes
         ("RangeIndex", (0, 3, 0, None)),
@@ -402,6 +434,11 @@ def codes(*numbers, dtype="i1"):
         ("DataFrame", ((BLOCK, BLOCK), ROWS, HEADS)),
         ("DataFrame", (5, ROWS, HEADS)),
         ("DataFrame", ((5,), ROWS, HEADS)),
+        ("DataFrame", (range(10**12), ROWS, HEADS)),
+        ("DataFrame", ((range(10**12),), ROWS, HEADS)),
+        ("DataFrame", (((codes(0, 1), range(10**12)),), ROWS, HEADS)),
+        ("DataFrame", (((codes(0, 1), ("numpy",)),), ROWS, HEADS)),
+        ("DataFrame", (((codes(0, 1), (*BLOCK[1], 5)),), ROWS, HEADS)),
         ("DataFrame", ((BLOCK[:1],), ROWS, HEADS)),
         ("DataFrame", (((*BLOCK, 3),), ROWS, HEADS)),
         ("DataFrame", (((codes(0, 0), BLOCK[1]),), ROWS, HEADS)),
@@ -420,7 +457,6 @@ def codes(*numbers, dtype="i1"):
         ("Timestamp", (np.int64(5), None)),
         ("Timestamp", (np.timedelta64(5, "ns"), None)),
         ("Timestamp", (np.datetime64(5, "Y"), None)),
-        ("Timestamp", (np.datetime64(2**62, "s"), None)),
         ("Timestamp", (np.datetime64(5, "ns"), "UTC")),
         ("Timestamp", (np.datetime64(5, "ns"), dt.datetime(2000, 1, 1))),
         ("Timedelta", (np.datetime64(5, "ns"),)),

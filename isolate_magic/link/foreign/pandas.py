@@ -1,10 +1,9 @@
-"""pandas frames, series, indexes and their scalars as data: a kind and checked parts (both sides).
+"""pandas frames, series, indexes and scalars as data: a kind and its parts, checked (both sides).
 
-The companion describes an object as nested tuples of arrays, text and numbers; the host makes it again
-from a fixed list of kinds. A flat array of values is described as one of
-`("numpy", array)`, `("object", items)`, `("string", storage, nan, items)`,
-`("category", codes, index, ordered)`, `("zoned", array, moment)` and `("masked", array, mask)`,
-an index as its class name and its parts. Periods, intervals, sparse and Arrow arrays are no data here.
+The companion describes an object in nested tuples; the host makes it again from a fixed list of kinds.
+An array of values is described as `("numpy", array)`, `("object", items)`, `("string", storage, nan, items)`,
+`("category", codes, index, ordered)`, `("zoned", array, moment)` or `("masked", array, mask)`; an index
+as the name of its class and its parts. Periods, intervals, sparse and Arrow arrays are no data here.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from isolate_magic.link import frames as f
 
 _KINDS = "biufcmM"
 _UNITS = (("s", 1), ("ms", 1), ("us", 1), ("ns", 1))
-_LARGEST = 0x7FFFFFFFFFFFFFFF
+_INT64 = range(-(1 << 63), 1 << 63)
 _FREQUENCY = 60  # characters
 
 
@@ -41,7 +40,7 @@ def wrap_table(value: Any, inner: Callable[[Any], Any]) -> f.Table | None:
         TypeError, ValueError: `inner` could not turn some value inside it.
     """
     try:
-        kind, *parts = _describe(value)
+        kind, *parts = _describe(value)  # keeps the views alive while the caller tells them apart by id
     except NotImplementedError:
         return None
     return f.Table(kind, tuple(map(inner, parts)))
@@ -50,25 +49,22 @@ def wrap_table(value: Any, inner: Callable[[Any], Any]) -> f.Table | None:
 def _describe(value: Any) -> tuple[Any, ...]:
     pd = _pandas()
     kind = type(value)
-    if kind is pd.DataFrame and _is_bare(value):
-        return "DataFrame", tuple(_blocks(value)), _index(value.index), _index(value.columns)
-    if kind is pd.Series and _is_bare(value):
-        return "Series", _column(value), _index(value.index), value.name
     if kind is pd.Timestamp:
         return "Timestamp", value.asm8, None if value.tz is None else _moment(value.tz)
     if kind is pd.Timedelta:
         return "Timedelta", value.asm8
-    for name in ("NaT", "NA"):
-        if value is getattr(pd, name):
-            return (name,)
-    return _index(value)
+    if value is pd.NaT or value is pd.NA:
+        return ("NaT" if value is pd.NaT else "NA",)
+    if kind not in (pd.DataFrame, pd.Series):
+        return _index(value)
+    if value.attrs or not value.flags.allows_duplicate_labels:
+        raise NotImplementedError("attributes and flags")
+    if kind is pd.Series:
+        return "Series", _column(value), _index(value.index), value.name
+    return "DataFrame", tuple(_blocks(value)), _index(value.index), _index(value.columns)
 
 
-def _is_bare(value: Any) -> bool:
-    return not value.attrs and value.flags.allows_duplicate_labels
-
-
-def _moment(zone: Any) -> dt.datetime:
+def _moment(zone: dt.tzinfo) -> dt.datetime:
     """Return a datetime that carries a time zone: zones alone do not travel."""
     return dt.datetime(2000, 1, 1, tzinfo=zone)
 
@@ -118,13 +114,12 @@ def _index(index: Any) -> tuple[Any, ...]:
         codes = tuple(code.view() for code in index.codes)
         return "MultiIndex", tuple(map(_index, index.levels)), codes, tuple(index.names)
     if kind in (pd.Index, pd.DatetimeIndex, pd.TimedeltaIndex, pd.CategoricalIndex):
-        return kind.__name__, _column(index), index.name, _frequency(index)
+        return kind.__name__, _column(index), index.name, _frequency(getattr(index, "freq", None))
     raise NotImplementedError(kind.__name__)
 
 
-def _frequency(index: Any) -> str | None:
+def _frequency(offset: Any) -> str | None:
     """Return the frequency as text, if the text says all of it."""
-    offset = getattr(index, "freq", None)
     if offset is None:
         return None
     text: str = offset.freqstr
@@ -150,10 +145,16 @@ def unwrap_table(value: f.Table, inner: Callable[[Any], Any]) -> Any:
     Raises:
         ValueError, TypeError: the kind is unknown, or its parts do not fit each other.
     """
+    parts = value.kind, *map(inner, value.parts)
     try:
-        return _make(_TABLES, (value.kind, *map(inner, value.parts)))
+        return _make(_TABLES, parts)
     except (ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError) as error:
-        raise ValueError(f"pandas refuses a {value.kind[:60]}: {error}") from error
+        raise ValueError(f"pandas refuses a {value.kind}: {str(error)[:200]}") from error
+
+
+def _check(holds: Any, what: str) -> None:
+    if not holds:
+        raise ValueError(f"a table with {what}")
 
 
 def _make(makers: _Makers, parts: Any) -> Any:
@@ -166,38 +167,34 @@ def _make(makers: _Makers, parts: Any) -> Any:
     return maker(*rest)
 
 
-def _check(holds: Any, what: str) -> None:
-    if not holds:
-        raise ValueError(f"a table with {what}")
-
-
-def _plain(array: Any, kinds: str, ndim: int = 1) -> Any:
+def _array(array: Any, kinds: str = _KINDS, ndim: int = 1) -> Any:
     """Return an array that pandas can hold as it is."""
     import numpy as np
 
     _check(type(array) is np.ndarray and array.ndim == ndim, f"no array of {ndim} dimensions")
     _check(array.dtype.kind in kinds, f"an array of {array.dtype}")
+    if array.dtype.kind in "mM" or kinds != _KINDS:
+        _check(array.dtype.isnative, "an array in another byte order")
     if array.dtype.kind in "mM":
-        _check(array.dtype.isnative and np.datetime_data(array.dtype) in _UNITS, f"an array of {array.dtype}")
+        _check(np.datetime_data(array.dtype) in _UNITS, f"an array of {array.dtype}")
     return array
 
 
 def _codes(codes: Any, size: int) -> Any:
     """Return codes that all are -1 or a place below `size`: pandas itself reads where they point."""
-    _plain(codes, "i")
-    _check(codes.dtype.isnative, "codes in another byte order")
+    _array(codes, "i")
     _check(codes.min(initial=-1) >= -1 and codes.max(initial=-1) < size, f"codes beyond its {size} values")
     return codes
 
 
-def _object(items: Any) -> Any:
+def _objects(items: Any) -> Any:
     import numpy as np
 
     _check(type(items) is tuple, "objects that are no tuple")
     return np.fromiter(items, dtype=object, count=len(items))
 
 
-def _string(storage: Any, nan: Any, items: Any) -> Any:
+def _strings(storage: Any, nan: Any, items: Any) -> Any:
     pd = _pandas()
     _check(storage in ("python", "pyarrow") and type(nan) is bool, "strings of unknown storage")
     _check(type(items) is tuple and set(map(type, items)) <= {str, type(None)}, "strings that are none")
@@ -216,7 +213,7 @@ def _category(codes: Any, categories: Any, ordered: Any) -> Any:
 
 
 def _zoned(array: Any, moment: Any) -> Any:
-    index = _pandas().DatetimeIndex(_plain(array, "M"), copy=False)
+    index = _pandas().DatetimeIndex(_array(array, "M"), copy=False)
     return index.tz_localize("UTC").tz_convert(_zone(moment)).array
 
 
@@ -228,20 +225,14 @@ def _zone(moment: Any) -> dt.tzinfo:
 
 def _masked(array: Any, mask: Any) -> Any:
     arrays = _pandas().arrays
-    _check(_plain(mask, "b").shape == _plain(array, "biuf").shape, "a mask of another length")
-    _check(array.dtype.isnative, "a masked array in another byte order")
-    maker = {"b": arrays.BooleanArray, "f": arrays.FloatingArray}.get(array.dtype.kind, arrays.IntegerArray)
-    return maker(array, mask)
-
-
-def _numpy(array: Any) -> Any:
-    return _plain(array, _KINDS)
+    _check(_array(mask, "b").shape == _array(array, "biuf").shape, "a mask of another length")
+    makers = {"b": arrays.BooleanArray, "f": arrays.FloatingArray}
+    return makers.get(array.dtype.kind, arrays.IntegerArray)(array, mask)
 
 
 def _range(start: Any, stop: Any, step: Any, name: Any) -> Any:
-    _check({type(start), type(stop), type(step)} == {int}, "a range of no numbers")
-    _check(max(map(abs, (start, stop, step))) <= _LARGEST, "a range beyond 64 bits")
-    len(range(start, stop, step))
+    _check(all(type(n) is int and n in _INT64 for n in (start, stop, step)), "a range of no 64-bit numbers")
+    _check(step and len(range(start, stop, step)) in _INT64, "a range of no length")
     return _pandas().RangeIndex(start, stop, step, name=name)
 
 
@@ -260,6 +251,7 @@ def _multi(levels: Any, codes: Any, names: Any) -> Any:
     _check({type(levels), type(codes), type(names)} == {tuple}, "levels that are no tuple")
     _check(len(levels) == len(codes) == len(names), "levels, codes and names that disagree")
     made = [_make(_FLAT, level) for level in levels]
+    _check(all(level.is_unique for level in made), "a value twice in a level")
     checked = [_codes(code, len(level)) for code, level in zip(codes, made, strict=True)]
     return _pandas().MultiIndex(levels=made, codes=checked, names=names)
 
@@ -274,38 +266,39 @@ def _frame(blocks: Any, index: Any, columns: Any) -> Any:
     import numpy as np
 
     rows, heads = _make(_INDEXES, index), _make(_INDEXES, columns)
-    made = [_block(*block, len(rows)) for block in blocks]
-    places = np.concatenate([np.empty(0, np.int64), *(places for places, _ in made)])
+    _check(type(blocks) is tuple, "blocks that are no tuple")
+    made = [_block(block, len(rows)) for block in blocks]
+    places = np.concatenate([np.empty(0, np.int64), *(places for _, places in made)])
     _check(len(places) == len(heads), f"{len(places)} columns and {len(heads)} names")
-    _check(np.array_equal(np.sort(places), np.arange(len(heads))), "columns that are not in order")
+    _check(np.array_equal(np.sort(places), np.arange(len(heads))), "columns that do not follow each other")
     return _assemble(made, rows, heads)
 
 
-def _block(places: Any, column: Any, rows: int) -> tuple[Any, Any]:
-    """Return column numbers, and their values: (columns, rows), or one array of pandas."""
-    _plain(places, "i")
-    if type(column) is tuple and len(column) == 2 and column[0] == "numpy":
-        values = _plain(column[1], _KINDS, 2)
+def _block(block: Any, rows: int) -> tuple[Any, Any]:
+    """Return the values of some columns, as (columns, rows) or an array of pandas, and their numbers."""
+    _check(type(block) is tuple and len(block) == 2 and type(block[1]) is tuple, "no block")
+    places, column = _array(block[0], "i"), block[1]
+    if len(column) == 2 and column[0] == "numpy":
+        values = _array(column[1], ndim=2)
     else:
         values = _make(_COLUMNS, column)
         if values.dtype == object:
             values = values.reshape(1, -1)
     shape = (len(places), rows) if values.ndim == 2 else (rows,)
     _check(values.shape == shape and (values.ndim == 2 or len(places) == 1), "columns of other lengths")
-    return places, values
+    return values, places
 
 
 def _assemble(blocks: list[tuple[Any, Any]], index: Any, columns: Any) -> Any:
     """Make a frame of blocks that fit, without another copy."""
     pd = _pandas()
     if hasattr(pd.api, "internals"):
-        pairs = [(values, places) for places, values in blocks]
-        return pd.api.internals.create_dataframe_from_blocks(pairs, index=index, columns=columns)
-    series = {}  # pandas 2
-    for places, values in blocks:
+        return pd.api.internals.create_dataframe_from_blocks(blocks, index=index, columns=columns)
+    series = {}  # pandas 2 takes no blocks
+    for values, places in blocks:
         for place, row in zip(places.tolist(), values if values.ndim == 2 else [values], strict=True):
             series[place] = pd.Series(row, index=index, dtype=row.dtype, copy=False)
-    frame = pd.DataFrame({place: series[place] for place in sorted(series)}, index=index, copy=False)
+    frame = pd.DataFrame(dict(sorted(series.items())), index=index, copy=False)
     frame.columns = columns
     return frame
 
@@ -319,21 +312,21 @@ def _scalar(scalar: Any, kind: str) -> Any:
     import numpy as np
 
     _check(isinstance(scalar, np.generic), "no scalar")
-    _plain(np.array([scalar]), kind)
-    return scalar
+    return _array(np.array([scalar]), kind)[0]
 
 
 _Makers = dict[str, tuple[int, Callable[..., Any]]]
 _COLUMNS: _Makers = {
-    "numpy": (1, _numpy),
-    "object": (1, _object),
-    "string": (3, _string),
+    "numpy": (1, _array),
+    "object": (1, _objects),
+    "string": (3, _strings),
     "category": (3, _category),
     "zoned": (2, _zoned),
     "masked": (2, _masked),
 }
 _FLAT: _Makers = {
-    kind: (3, partial(_flat, kind)) for kind in ("Index", "DatetimeIndex", "TimedeltaIndex", "CategoricalIndex")
+    kind: (3, partial(_flat, kind))
+    for kind in ("Index", "DatetimeIndex", "TimedeltaIndex", "CategoricalIndex")
 } | {"RangeIndex": (4, _range)}
 _INDEXES: _Makers = _FLAT | {"MultiIndex": (3, _multi)}
 _TABLES: _Makers = _INDEXES | {

@@ -1,0 +1,53 @@
+"""Every code block of README and docs runs, page by page, in a real kernel."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from kernels import Kernel
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_code_of_a_page_runs(page: Path) -> None:
+    blocks = [(rest.strip(), code) for language, rest, code in BLOCK.findall(page.read_text()) if language == "python"]
+    if not blocks:
+        return
+    kernel = Kernel()
+    try:
+        for rest, code in blocks:
+            cell = kernel.run(code)
+            if rest.startswith("raises "):
+                assert cell.reply.get("ename") == rest.removeprefix("raises "), code
+            else:
+                assert cell.status == "ok", f"{code}\n{cell.error}{cell.stream('stderr')}"
+    finally:
+        kernel.close()
+
+
+def test_the_readme_begins_with_the_two_commands_and_they_are_the_makefiles() -> None:
+    shell = [code for language, _, code in BLOCK.findall((ROOT / "README.md").read_text()) if language == "sh"]
+    commands = [line.split("#")[0].strip() for line in shell[0].splitlines()]
+    assert commands == ["make demo", "make test"]
+    targets = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert targets == ["demo test"]
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_protocol_page_lists_every_frame_and_value() -> None:
+    from isolate_magic.link import frames
+
+    text = (ROOT / "docs" / "protocol.md").read_text()
+    for name, cls in vars(frames).items():
+        if isinstance(cls, type) and issubclass(cls, frames.Wire) and cls is not frames.Wire:
+            assert re.search(rf"\b{name}\b", text, re.IGNORECASE), name
