@@ -75,7 +75,7 @@ class IsolateMagics(Magics):
         with _own_traceback():
             result = companion.run_cell(
                 cell,
-                number=shell.execution_count,
+                number=shell.displayhook.prompt_count,  # right in every IPython 9; execution_count is not
                 lines_before=1,
                 push={name: shell.user_ns[name] for name in inputs},
                 timeout=options.timeout,
@@ -188,14 +188,18 @@ def _line(companion: Companion) -> str:
     if stats["rss"]:
         parts.append(f"{stats['rss'] / 2**20:.0f} MiB, {stats['uss'] / 2**20:.0f} of its own")
     if stats["proxies"]:
-        parts.append(f"{stats['proxies']} proxies")
+        parts.append(_count(stats["proxies"], "object lent to this session", "objects lent to this session"))
     if stats["restarts"]:
-        parts.append(f"restarted {stats['restarts']} times")
+        parts.append(f"restarted {_count(stats['restarts'], 'time', 'times')}")
     if companion.preload:
         parts.append(f"preload {','.join(companion.preload)}")
     if companion.report and stats["state"] in ("dead", "new"):
         parts.append(companion.report.headline)
     return "; ".join(parts)
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _start(name: str | None, preload: tuple[str, ...] | None) -> None:

@@ -100,7 +100,7 @@ def test_an_error_shows_the_companions_traceback_with_the_line_of_the_visible_ce
     cell = kernel.run("%%isolated\nx = 1\n1 / 0")
     assert cell.status == "error"
     assert cell.reply["ename"] == "ZeroDivisionError"
-    assert "line 3" in cell.error
+    assert f"In[{cell.reply['execution_count']}], line 3" in cell.error
     assert "----> 3 1 / 0" in cell.error.replace("\u2192", ">")
     assert "isolate_magic" not in cell.error
 
@@ -145,7 +145,7 @@ def test_a_crash_shows_a_report_and_costs_no_variable(kernel: Kernel) -> None:
     (card,) = cell.of("display_data")
     for text in card["data"].values():
         assert "SIGSEGV" in text
-        assert "Cell In[" in text
+        assert f"Cell In[{cell.reply['execution_count']}]" in text
         assert "line 3" in text
         assert "ctypes.string_at(0)" in text
         assert "peak memory" in text
@@ -233,7 +233,7 @@ def test_isolate_start_restart_stop_and_logs(kernel: Kernel) -> None:
     assert kernel.run("%%isolated -c fresh\nimport sys; 'colorsys' in sys.modules").result["text/plain"] == "True"
     kernel.run("%%isolated -c fresh\nprint('said')\nx = 1")
     assert "said" in kernel.run("%isolate logs fresh").stream()
-    assert "restarted 1 times" in kernel.run("%isolate restart fresh").stream()
+    assert "restarted 1 time" in kernel.run("%isolate restart fresh").stream()
     assert kernel.run("%%isolated -c fresh\nx").reply["ename"] == "NameError"
     assert "fresh: stopped" in kernel.run("%isolate stop fresh").stream()
     quiet = kernel.run("%%isolated -c fresh\n1")

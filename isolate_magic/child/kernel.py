@@ -95,7 +95,17 @@ def build() -> CompanionKernel:
             del sys.modules[name]
             if module is not None:
                 sys.modules[name] = module
+    _warm(kernel)
     return kernel
+
+
+def _warm(kernel: CompanionKernel) -> None:
+    """Run one silent cell, so that no companion pays for what IPython does the first time."""
+    fresh_loop()
+    finish(kernel.do_execute("None", silent=True, store_history=False))
+    kernel.shell.display_formatter.format(0)  # type: ignore[union-attr]
+    asyncio.get_event_loop().close()
+    asyncio.set_event_loop(None)
 
 
 def run_cell(kernel: CompanionKernel, code: str, number: int, lines_before: int, silent: bool) -> Any:
