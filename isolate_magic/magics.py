@@ -12,7 +12,7 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from isolate_magic import output, spawner
 from isolate_magic.companion import Companion, byvalue, companions, get_companion, import_isolated
-from isolate_magic.errors import IsolateError, ProcessTerminationError
+from isolate_magic.errors import IsolateError, ProcessTerminationError, TransferError
 from isolate_magic.notebook import ShellSink
 from isolate_magic.output import NullSink
 
@@ -87,19 +87,22 @@ class IsolateMagics(Magics):
             self._bind(companion, outputs, copies)
 
     def _bind(self, companion: Companion, outputs: list[str], copies: list[str]) -> None:
-        """Bind names of the cell here; all that exist, then complain of those that do not."""
-        found, missing = {}, []
-        for names, take in ((outputs, lambda value: value), (copies, byvalue)):
-            for name in names:
-                try:
-                    found[name] = take(companion.pull(name))
-                except NameError:
-                    missing.append(name)
-        self.shell.push(found)  # type: ignore[union-attr]
+        """Bind names of the cell here; first all that can be bound, then complain of the others."""
+        shell: Any = self.shell
+        missing, uncopied = [], []
+        for name in dict.fromkeys([*outputs, *copies]):
+            try:
+                proxy = companion.pull(name)
+                shell.push({name: byvalue(proxy) if name in copies else proxy})
+            except NameError:
+                missing.append(name)
+            except TransferError as error:
+                uncopied.append(error)
         if missing:
-            raise UsageError(
-                f"-o {','.join(missing)}: the cell ran, but companion {companion.name!r} knows no such name"
-            )
+            names = ",".join(missing)
+            raise UsageError(f"-o {names}: the cell ran, but companion {companion.name!r} knows no such name")
+        if uncopied:
+            raise uncopied[0]
 
     @line_magic
     def isolate(self, line: str) -> Any:

@@ -215,6 +215,13 @@ def test_something_that_cannot_travel_is_named(kernel: Kernel) -> None:
     assert kernel.run("%%isolated\n1").status == "ok"
 
 
+def test_what_can_be_bound_is_bound_before_the_complaint(kernel: Kernel) -> None:
+    cell = kernel.run("%%isolated -o good --copy lock,number\nimport threading\ngood, lock, number = [1], threading.Lock(), 5")
+    assert cell.reply["ename"] == "TransferError"
+    assert "lock" in cell.reply["evalue"]
+    assert kernel.run("good[0], number").result["text/plain"] == "(1, 5)"
+
+
 def test_companions_are_told_apart_by_name(kernel: Kernel) -> None:
     kernel.run("%%isolated -c one\nx = 1")
     kernel.run("%%isolated -c two\nx = 2")
