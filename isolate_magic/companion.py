@@ -13,6 +13,7 @@ import psutil
 
 from isolate_magic import output, spawner
 from isolate_magic.errors import CellTimeout, StartError
+from isolate_magic.interrupts import Postponed
 from isolate_magic.link.proxy import Method, claim_of
 from isolate_magic.link.refs import Claim
 from isolate_magic.output import Sink
@@ -65,6 +66,7 @@ class Companion:
         self._process: Process | None = None
         self._lock = threading.RLock()
         self._owner = os.getpid()
+        self._prompt = 0
         with _lock:
             if name in _companions:
                 raise ValueError(f"there is a companion {name!r} already; get_companion({name!r}) returns it")
@@ -96,6 +98,8 @@ class Companion:
             return "new"
         if process.report is not None:
             return "stopped" if process.report.kind == "stop" else "dead"
+        if process.talk.closed:  # a forked copy of the main session has let go of it
+            return "stopped"
         return "busy" if process.talk.slots else "idle"
 
     @property
@@ -146,7 +150,8 @@ class Companion:
         with self._lock:
             process = self._alive()
             if process is not None:
-                process.end("stop", "it was stopped")
+                with Postponed():
+                    process.end("stop", "it was stopped")
 
     def close(self) -> None:
         """Stop for good and free the name."""
@@ -158,10 +163,10 @@ class Companion:
     def interrupt(self) -> bool:
         """Raise KeyboardInterrupt in what it is doing; return whether it was doing anything."""
         process = self._alive()
-        numbers = list(process.talk.slots) if process else []
-        if process is not None and numbers:
-            process.interrupt(max(numbers))
-        return bool(numbers)
+        number = process.talk.innermost() if process is not None else 0
+        if process is not None and number:
+            process.interrupt(number)
+        return bool(number)
 
     # ------------------------------------------------------------ work
 
@@ -211,18 +216,22 @@ class Companion:
         """
         if not isinstance(source, str):
             raise TypeError(f"a cell is text, not {type(source).__name__}")
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"a timeout of {timeout} s leaves no time; give a positive number of seconds")
         process = self._living()
         talk = process.talk
         if push:
             talk.ask("push", dict(push))
-        process.cells[number] = (source, lines_before)
+        self._prompt = prompt = number or self._prompt + 1
+        process.cells[prompt] = (source, lines_before)
         while len(process.cells) > 200:
-            del process.cells[min(process.cells)]
+            del process.cells[next(iter(process.cells))]
         title = f"Cell In[{number}]" if number else "a cell"
+        cell = (source, prompt, lines_before, silent)
         with _Shown(process, sink):
-            return self._timed(
-                process, timeout, title, lambda: talk.execute(title, source, number, lines_before, silent)
-            )
+            if timeout is None:
+                return talk.execute(title, cell)
+            return _timed(process, timeout, title, cell)
 
     def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run a function there and return its result.
@@ -273,7 +282,7 @@ class Companion:
 
     def _alive(self) -> Process | None:
         process = self._process
-        return process if process is not None and process.report is None else None
+        return process if process is not None and process.report is None and not process.talk.closed else None
 
     def _living(self) -> Process:
         """Return the process, started anew if the last one is dead."""
@@ -283,18 +292,21 @@ class Companion:
         with self._lock:
             if self._process is None or self._process.talk.closed:
                 before = self._process
-                self._process = self._start()
+                self._start()
                 if before is not None and before.report is not None and before.report.kind != "stop":
                     self._say(before.report)
+            assert self._process is not None
             return self._process
 
-    def _start(self) -> Process:
+    def _start(self) -> None:
         if self._owner != os.getpid():
             raise StartError(f"companion {self.name!r} belongs to process {self._owner}; make one of your own here")
-        process = Process(self.name, self.preload, self.env, self._buried)
-        process.talk.renew = self._renew
-        self.restarts += 1
-        return process
+        zygote = spawner.zygote(self.preload, self.env)
+        zygote.ready()
+        with Postponed():
+            self._process = Process(self.name, zygote, self._buried)
+            self._process.talk.renew = self._renew
+            self.restarts += 1
 
     def _say(self, report: CrashReport) -> None:
         assert self._process is not None
@@ -314,20 +326,19 @@ class Companion:
         claim.owner.revival.modules.add(module)
         return claim
 
-    def _timed(self, process: Process, timeout: float | None, title: str, work: Callable[[], Any]) -> Any:
-        if timeout is None:
-            return work()
-        if timeout <= 0:
-            raise ValueError(f"a timeout of {timeout} s leaves no time; give a positive number of seconds")
-        limit = _Limit(process, timeout)
-        try:
-            return work()
-        except KeyboardInterrupt:
-            if not limit.struck:
-                raise
-            raise CellTimeout(f"{title} was interrupted after {timeout:g} s; the companion lives on") from None
-        finally:
-            limit.cancel()
+
+def _timed(process: Process, timeout: float, title: str, cell: tuple[str, int, int, bool]) -> Any:
+    """Run a cell under a time limit."""
+    number = next(process.talk.numbers)
+    limit = _Limit(process, timeout, number)
+    try:
+        return process.talk.execute(title, cell, number)
+    except KeyboardInterrupt:
+        if not limit.struck:
+            raise
+        raise CellTimeout(f"{title} was interrupted after {timeout:g} s; the companion lives on") from None
+    finally:
+        limit.cancel()
 
 
 class _Shown:
@@ -347,19 +358,18 @@ class _Shown:
 
 
 class _Limit:
-    """Interrupt a process after some seconds, and kill it if that does not help."""
+    """Interrupt a request after some seconds, and kill its process if that does not help."""
 
-    def __init__(self, process: Process, seconds: float) -> None:
+    def __init__(self, process: Process, seconds: float, number: int) -> None:
         self.process = process
+        self.number = number
         self.seconds = seconds
         self.struck = False
         self.alarm = watch().later(seconds, self._strike)
 
     def _strike(self) -> None:
         self.struck = True
-        numbers = list(self.process.talk.slots)
-        if numbers:
-            self.process.interrupt(min(numbers))
+        self.process.interrupt(self.number)
         self.alarm = watch().later(_GRACE, self._kill)
 
     def _kill(self) -> None:
@@ -428,6 +438,7 @@ def _leave_all() -> None:
     _lock = threading.RLock()
     while _companions:
         companion = _companions.popitem()[1]
+        companion._lock = threading.RLock()
         process = companion._alive()
         if process is not None:
             process.leave()

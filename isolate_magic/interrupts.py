@@ -33,11 +33,21 @@ class Hold:
         self._previous: Any = None
 
     def begin(self) -> None:
-        """Take SIGINT over; calls of other threads and unusual handlers are left alone."""
+        """Take SIGINT over; unusual handlers are left alone."""
         previous = _signal.getsignal(_SIGINT)
         if callable(previous):  # SIG_DFL ends the process and SIG_IGN means it: both stay
             self._previous = previous
             _signal.signal(_SIGINT, self._handle)
+        else:
+            self._previous = None
+
+    def begin_again(self) -> None:
+        """Take SIGINT over after `end`, also when the handler before raises in this very moment."""
+        try:
+            self.begin()
+        except BaseException:
+            self.begin()
+            raise
 
     def end(self) -> None:
         """Give SIGINT back to the handler before."""
@@ -55,6 +65,25 @@ class Hold:
             self.first()
         else:
             self.second()
+
+
+class Postponed:
+    """Keep SIGINT back while a process is started or buried, which cannot stop half-way."""
+
+    def __enter__(self) -> None:
+        self._hold = Hold(_nothing, _nothing) if in_main_thread() else None
+        if self._hold is not None:
+            self._hold.begin()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._hold is not None:
+            self._hold.end()
+            if kind is None:
+                self._hold.deliver()
+
+
+def _nothing() -> None:
+    return
 
 
 def in_main_thread() -> bool:

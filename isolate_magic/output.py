@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import fcntl
 import json
+import logging
 import os
 import sys
 from collections import deque
@@ -20,7 +21,10 @@ _READ = 1 << 16
 _PIPE = 1 << 20
 _HOLD = 1 << 20
 _TAIL = 1 << 16
+_MOST = 64 << 20
 _F_SETPIPE_SZ = 1031
+_LAST_READS = 4 * _PIPE // _READ
+_log = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
@@ -103,8 +107,7 @@ class Stream:
         while self.held:
             place = self.held.find(token)
             if place < 0 or len(self.held) < place + MARK:
-                keep = self.held.find(token[:1], max(0, len(self.held) - MARK)) if place < 0 else place
-                end = len(self.held) if everything or keep < 0 else keep
+                end = len(self.held) if everything else _beginning(self.held, token) if place < 0 else place
                 text, self.held = text + self.held[:end], self.held[end:]
                 break
             mark = self.held[place + 20 : place + MARK]
@@ -118,6 +121,16 @@ class Stream:
                 break
             self.held = self.held[MARK:]
         return text
+
+
+def _beginning(held: bytes, token: bytes) -> int:
+    """Return where a token begins of which only a part has come, or the length if none does."""
+    place = max(0, len(held) - len(token))
+    while (place := held.find(token[:1], place)) >= 0:
+        if token.startswith(held[place:]):
+            return place
+        place += 1
+    return len(held)
 
 
 class Output:
@@ -136,6 +149,7 @@ class Output:
         self.sink: Sink | None = None
         self.tail: deque[tuple[str, str]] = deque()
         self._tail_size = 0
+        self._waiting = 0  # bytes in `events`
 
     def pump(self) -> bool:
         """Read both pipes once and show what is due; return whether there was anything to read."""
@@ -163,7 +177,8 @@ class Output:
             self._message(kind, parsed)
             return
         self.events[number] = (kind, parsed)
-        if len(self.events) > 1000:
+        self._waiting += len(content)
+        if len(self.events) > 1000 or self._waiting > _MOST:
             self.settle()
         for _ in range(1 + 2 * _PIPE // _READ):
             self.pump()
@@ -180,10 +195,13 @@ class Output:
             for number in sorted(self.events):
                 self._message(*self.events.pop(number))
                 self.passed = max(self.passed, number)
+        self._waiting = 0
 
     def drain(self) -> None:
         """Read the pipes to their end after a death, and show everything."""
-        while any([stream.read() for stream in self.streams]):
+        for _ in range(_LAST_READS):  # a process that it has left behind may write for ever
+            if not any([stream.read() for stream in self.streams]):
+                break
             self._advance()
         self.settle()
 
@@ -200,16 +218,23 @@ class Output:
                 if number not in self.events:
                     return
                 self._message(*self.events.pop(number))
+                self._waiting = 0 if not self.events else self._waiting
             self.passed = number
 
     def _text(self, stream: Stream, data: bytes, final: bool = False) -> None:
         text = stream.decode(data, final)
         if text:
             self._remember(stream.name, text)
-            (self.sink or default).stream(stream.name, text)
+            try:
+                (self.sink or default).stream(stream.name, text)
+            except Exception:  # border: the sink is the user's, and its trouble is none of the companion's
+                _log.warning("output of a companion could not be shown", exc_info=True)
 
     def _message(self, kind: str, content: dict[str, Any]) -> None:
-        (self.sink or default).message(kind, content)
+        try:
+            (self.sink or default).message(kind, content)
+        except Exception:  # border: as above
+            _log.warning("a display of a companion could not be shown", exc_info=True)
 
     def _remember(self, name: str, text: str) -> None:
         """Keep the last output for the crash report and the logs."""

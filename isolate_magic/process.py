@@ -12,10 +12,11 @@ import secrets
 import select
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from isolate_magic import autopsy, spawner
@@ -26,6 +27,7 @@ from isolate_magic.watch import watch
 
 _DUMP_SIGNAL = signal.SIGRTMAX - 2  # as in child/last_words.py
 _WORDS = 1 << 18
+_BOARD = struct.Struct("<QQ")  # as in child/conversation.py
 
 
 class Process:
@@ -33,8 +35,7 @@ class Process:
 
     Args:
         name: the companion's name.
-        preload: modules that its zygote has imported.
-        environ: environment variables beside the allowed ones.
+        zygote: forks it and collects it.
         buried: called once with the report when the process is dead.
 
     Raises:
@@ -44,8 +45,7 @@ class Process:
     def __init__(
         self,
         name: str,
-        preload: tuple[str, ...],
-        environ: Mapping[str, str],
+        zygote: spawner.Zygote,
         buried: Callable[[CrashReport], None],
     ) -> None:
         self.name = name
@@ -54,12 +54,12 @@ class Process:
         self.why: tuple[str, str] | None = None
         self.started = time.monotonic()
         self.looking = False
+        self._serial = 0
         self._shut: list[int] = []
         self._buried = buried
-        self._lock = threading.Lock()
-        self._owner = os.getpid()
+        self._lock = threading.RLock()  # a signal handler may come in while this very thread holds it
         self._oom = autopsy.oom_kills()
-        self.zygote = spawner.zygote(preload, environ)
+        self.zygote = zygote
         token = b"\x00" + secrets.token_bytes(19)
         self._words = os.memfd_create("isolate-words", os.MFD_CLOEXEC)
         os.ftruncate(self._words, mmap.PAGESIZE)
@@ -88,6 +88,7 @@ class Process:
             os.close(their_err)
         self.output = Output(token, out, err)
         self.talk = Conversation(self, sock, door)
+        self.talk.arguments.direct = start["copies"] == "direct"
         self.poll = select.poll()
         self.pipes = {out, err}
         for fd in (sock.fileno(), out, err, self.pidfd):
@@ -99,8 +100,11 @@ class Process:
 
     def interrupt(self, number: int) -> None:
         """Send SIGINT, meant for the request of this number only."""
-        self.board[:8] = number.to_bytes(8, "little")
-        self._signal(signal.SIGINT)
+        with self._lock:
+            if self.pidfd >= 0:
+                self._serial += 1
+                _BOARD.pack_into(self.board, 0, number, self._serial)
+                self._signal(signal.SIGINT)
 
     def kill(self, kind: str, reason: str, patience: float = 0.0) -> None:
         """Kill the process, and say why in its report.
@@ -126,15 +130,24 @@ class Process:
 
     def leave(self) -> None:
         """Let go in a forked copy of the main session: close everything, end nothing."""
+        self._lock = threading.RLock()
         self.talk.reader = threading.Lock()
-        self.talk.let_go("it belongs to the process that this one was forked from")
+        self.talk.slots.clear()
+        self.talk.orphaned("it belongs to the process that this one was forked from")
         self.release()
 
+    def dead(self, seconds: float) -> bool:
+        """Return whether the process has ended, or does within so many seconds."""
+        with self._lock:
+            return self.pidfd < 0 or _ended(self.pidfd, seconds)
+
     def _signal(self, number: int) -> None:
-        try:
-            signal.pidfd_send_signal(self.pidfd, number)
-        except (ProcessLookupError, OSError):  # dead already; the pidfd may be closed
-            return
+        with self._lock:
+            try:
+                if self.pidfd >= 0:  # a closed descriptor may be another companion's by now
+                    signal.pidfd_send_signal(self.pidfd, number)
+            except ProcessLookupError:  # dead already
+                return
 
     # ------------------------------------------------------------ looking after it
 
@@ -164,27 +177,29 @@ class Process:
         """Watch the descriptors again; the reading thread calls this when it leaves."""
         self.looking = False
         if self.report is None:
-            for fd in (*self.pipes, self.pidfd):
+            for fd in (*tuple(self.pipes), self.pidfd):
                 watch().arm(fd)
 
     def bury(self) -> None:
         """Collect the dead process; call it as the reader, after the last frame. Harmless twice."""
         with self._lock:
-            if self.report is not None:
+            if self.report is not None or self.pidfd < 0:
                 return
-            _wait(self.pidfd)
+            if not _ended(self.pidfd, 1.0):
+                self.kill("protocol", "protocol error: it closed its channel and lived on")
+                _ended(self.pidfd, 10.0)
             try:
-                self.output.drain()
-            finally:
-                self.report = self._examine()
-        self._close()
+                os.killpg(self.pid, signal.SIGKILL)  # what it has started; the zombie still holds the pid
+            except (ProcessLookupError, PermissionError):
+                pass
+            self.output.drain()
+            self.report = self._examine()
+        for fd in (*self.pipes, self.pidfd):
+            watch().remove(fd)
+        self.release()
         self._buried(self.report)
 
     def _examine(self) -> CrashReport:
-        try:
-            os.killpg(self.pid, signal.SIGKILL)  # what it has started; the zombie still holds the pid
-        except (ProcessLookupError, PermissionError):
-            pass
         status, peak = self.zygote.reap(self.pid)
         kind, reason, name, code = autopsy.cause(status)
         if name == "SIGKILL" and self.why is not None:
@@ -206,18 +221,16 @@ class Process:
             lifetime=time.monotonic() - self.started,
         )
 
-    def _close(self) -> None:
-        for fd in (*self.pipes, self.pidfd):
-            watch().remove(fd)
-        self.release()
-
     def release(self) -> None:
         """Close every descriptor; in a forked copy of the main session that is all that is done."""
-        for fd in (*self.pipes, *self._shut, self.pidfd, self._words, *self.talk.poured.values()):
-            os.close(fd)
-        self.board.close()
-        self.talk.sock.close()
-        self.talk.door.close()
+        with self._lock:
+            pidfd, self.pidfd = self.pidfd, -1
+            for fd in (*self.pipes, *self._shut, pidfd, self._words, *self.talk.poured.values()):
+                os.close(fd)
+            self.talk.poured.clear()
+            self.board.close()
+            self.talk.sock.close()
+            self.talk.door.close()
 
 
 def _folder() -> str:
@@ -227,10 +240,8 @@ def _folder() -> str:
         return "/"
 
 
-def _wait(pidfd: int, seconds: float = 1.0) -> None:
-    """Wait for the end of a process whose channel has closed; kill one that only closed the channel."""
-    gone = select.poll()
-    gone.register(pidfd, select.POLLIN)
-    if not gone.poll(seconds * 1000):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        gone.poll(10_000)
+def _ended(pidfd: int, seconds: float) -> bool:
+    """Wait for the end of a process for so many seconds; return whether it has come."""
+    end = select.poll()
+    end.register(pidfd, select.POLLIN)
+    return bool(end.poll(seconds * 1000))

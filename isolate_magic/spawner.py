@@ -88,6 +88,8 @@ class Zygote:
             StartError: a preload failed, or the fork did.
         """
         with self._lock:
+            if self.dead:
+                raise StartError(f"the zygote (pid {self.pid}) is gone")
             told = self._hello()
             start["copies"] = told["copies"]
             content, received = self._ask({"do": "fork", "start": start}, fds)
@@ -100,18 +102,46 @@ class Zygote:
         with self._lock:
             try:
                 content, _ = self._ask({"do": "reap", "pid": pid}, [])
-            except StartError:
+            except StartError:  # the kernel has killed the companion with it, and init collects it
                 return None, None
         return content.get("status"), content.get("peak")
 
     def stop(self) -> None:
         """End the zygote and all its companions."""
         with self._lock:
+            if self.dead:
+                return
             self.dead = True
             self._control.close()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def ready(self) -> None:
+        """Wait until it can fork, as the only step that may take long; raises as `fork`."""
+        with self._lock:
+            if self._told is None and not self.dead:
+                self._wait_for_hello()
+
+    def alive(self) -> bool:
+        """Return whether the process is there; collect it if it has died."""
+        if not self.dead and self._process.poll() is not None:
+            with self._lock:
+                self._bury()
+        return not self.dead
+
+    def _wait_for_hello(self) -> bool:
+        hello = select.poll()
+        hello.register(self._control, select.POLLIN)
+        return bool(hello.poll(_BOOT_SECONDS * 1000))
+
+    def _bury(self) -> None:
+        """Close the channel and collect the process, which is dead, useless or on its way out."""
+        if not self.dead:
+            self.dead = True
+            self._control.close()
             self._process.kill()
             self._process.wait()
 
@@ -124,10 +154,10 @@ class Zygote:
     def _hello(self) -> dict[str, Any]:
         """Wait until the zygote has imported everything; find out how large bodies can travel."""
         if self._told is None:
-            ready, _, _ = select.select([self._control], [], [], _BOOT_SECONDS)
+            ready = self._wait_for_hello()
             packet = self._control.recv(_LIMIT) if ready else b""
             if not packet:
-                self.dead = True
+                self._bury()
                 raise StartError(
                     f"the zygote (pid {self.pid}) did not get ready"
                     + ("" if ready else f" within {_BOOT_SECONDS} s")
@@ -135,7 +165,7 @@ class Zygote:
                 )
             told = json.loads(packet)
             if "error" in told:
-                self.dead = True
+                self._bury()
                 raise StartError(f"the zygote could not import its preload list:\n{told['error']}")
             told["copies"] = _copies(self.pid, told)
             self._told = told
@@ -144,13 +174,13 @@ class Zygote:
     def _ask(self, request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
         try:
             socket.send_fds(self._control, [json.dumps(request).encode()], fds)
-            packet, received, _, _ = socket.recv_fds(self._control, _LIMIT, 4)
+            packet, received, _, _ = socket.recv_fds(self._control, _LIMIT, 4, socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
             packet, received, reason = b"", [], error.strerror
         else:
             reason = "it closed the channel"
         if not packet:
-            self.dead = True
+            self._bury()
             raise StartError(f"the zygote (pid {self.pid}) is gone: {reason}")
         return json.loads(packet), received
 
@@ -185,7 +215,7 @@ def zygote(preload: tuple[str, ...] = (), environ: Mapping[str, str] | None = No
     key = (sys.executable, preload, tuple(sorted(allowed(os.environ).items())), tuple(sorted(extra.items())))
     with _lock:
         found = _zygotes.get(key)
-        if found is None or found.dead:
+        if found is None or not found.alive():
             found = _zygotes[key] = Zygote(preload, extra)
         return found
 

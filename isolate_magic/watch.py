@@ -39,23 +39,27 @@ class Watch:
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._alarms: list[tuple[float, int, Alarm]] = []
         self._serial = count()
-        self._lock = threading.Lock()
+        # One that a signal handler of the thread which holds it may take again.
+        self._lock = threading.RLock()
         threading.Thread(target=self._run, name="isolate_magic-watch", daemon=True).start()
 
     def add(self, fd: int, callback: Callable[[], None]) -> None:
         """Call `callback` once when `fd` is readable or closed; `arm` makes it one more time."""
-        self._callbacks[fd] = callback
-        self._epoll.register(fd, select.EPOLLIN | select.EPOLLONESHOT)
+        with self._lock:
+            self._callbacks[fd] = callback
+            self._epoll.register(fd, select.EPOLLIN | select.EPOLLONESHOT)
 
     def arm(self, fd: int) -> None:
         """Watch a descriptor again after its callback has run."""
-        if fd in self._callbacks:
-            self._epoll.modify(fd, select.EPOLLIN | select.EPOLLONESHOT)
+        with self._lock:
+            if fd in self._callbacks:
+                self._epoll.modify(fd, select.EPOLLIN | select.EPOLLONESHOT)
 
     def remove(self, fd: int) -> None:
         """Forget a descriptor; call it before closing it."""
-        if self._callbacks.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+        with self._lock:
+            if self._callbacks.pop(fd, None) is not None:
+                self._epoll.unregister(fd)
 
     def later(self, seconds: float, function: Callable[[], None]) -> Alarm:
         """Call `function` in the background after so many seconds."""
@@ -68,6 +72,11 @@ class Watch:
     def ring(self) -> None:
         """Wake the thread; safe in a finalizer, since it takes no lock."""
         os.eventfd_write(self._wake, 1)
+
+    def close(self) -> None:
+        """Close the descriptors, in a forked copy of the main session, where no thread uses them."""
+        self._epoll.close()
+        os.close(self._wake)
 
     def _run(self) -> None:
         while True:
@@ -100,7 +109,7 @@ class Watch:
 
 
 _watch: Watch | None = None
-_lock = threading.Lock()
+_lock = threading.RLock()
 rung: set[Callable[[], None]] = set()
 """Flush functions of conversations that have something to give back; filled by finalizers."""
 
@@ -108,10 +117,11 @@ rung: set[Callable[[], None]] = set()
 def watch() -> Watch:
     """Return the watch of this process, started on first use."""
     global _watch
-    with _lock:
-        if _watch is None:
-            _watch = Watch()
-        return _watch
+    if _watch is None:
+        with _lock:
+            if _watch is None:
+                _watch = Watch()
+    return _watch
 
 
 def _flush_drops() -> None:
@@ -123,7 +133,9 @@ def _flush_drops() -> None:
 def _forget() -> None:
     """Start anew in a forked child: threads do not survive a fork."""
     global _watch, _lock
-    _watch, _lock = None, threading.Lock()
+    if _watch is not None:
+        _watch.close()
+    _watch, _lock = None, threading.RLock()
     rung.clear()
 
 

@@ -6,6 +6,7 @@ goes out is data only; objects that are no data are lent by number.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import struct
@@ -14,8 +15,10 @@ import threading
 import types
 import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
+from isolate_magic.child import streams
 from isolate_magic.child.faults import Faults
 from isolate_magic.child.service import Raw, Service
 from isolate_magic.errors import TransferError
@@ -27,6 +30,8 @@ from isolate_magic.link.refs import Claim, Lent, take
 
 _CALLABLES = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType)
 _NOTHING: dict[str, Any] = {}
+_BOARD = struct.Struct("<QQ")
+"""What the host's board says: the number of a request, and how often it has sent SIGINT."""
 
 
 class Conversation(Peer):
@@ -35,7 +40,7 @@ class Conversation(Peer):
     Args:
         sock: our end of the channel.
         door: the socket on which memfds of the host arrive.
-        board: a shared page; its first 8 bytes name the request that a SIGINT is meant for.
+        board: a shared page; it names the request that the last SIGINT of the host was meant for.
         start: what the host told at the fork: `numpy` (whether it has one), `copies` (how large
             bodies travel: `direct` or `memfd`).
         kernel: the kernel that cells run in.
@@ -56,11 +61,18 @@ class Conversation(Peer):
         self.drops: deque[tuple[int, int]] = deque()
         self.main = threading.get_ident()
         self.active: list[int] = []
-        self.newest = 0
-        self.due = 0
+        self.unclaimed: deque[Any] = deque()
+        self.due: set[int] = set()
         self.interruptible = False
+        self.ring: Callable[[], None] = _nothing
+        self._aside = threading.local()
+        self._recent: deque[int] = deque(maxlen=64)
+        self._serial = 0
+        self._fds: dict[int, int] = {}
+        self._door = threading.Lock()
         self.forked = False
-        self._callbacks: dict[int, Any] = {}
+        self.adopted: weakref.WeakKeyDictionary[type, Claim] = weakref.WeakKeyDictionary()
+        self._callbacks: weakref.WeakValueDictionary[int, HostFunction] = weakref.WeakValueDictionary()
         packing.here = self
         os.register_at_fork(after_in_child=self._in_fork)
 
@@ -69,6 +81,18 @@ class Conversation(Peer):
         self.wait(Slot())
 
     # ------------------------------------------------------------ reading
+
+    def wait(self, slot: Slot) -> Any:
+        """Serve until the slot has its reply; what belongs to no waiting thread is the main thread's."""
+        if threading.get_ident() != self.main:
+            return super().wait(slot)
+        # One queue for all levels: what another thread reads for us is served wherever we wait next.
+        slot.requests = self.unclaimed
+        outer, self.home = self.home, slot
+        try:
+            return super().wait(slot)
+        finally:
+            self.home = outer
 
     def receive(self) -> Any:
         """Wait for a frame of the host; leave when the host has closed the channel."""
@@ -86,48 +110,84 @@ class Conversation(Peer):
 
     def interrupt(self, _signal: int, _frame: Any) -> None:
         """Handle SIGINT: raise KeyboardInterrupt, but only inside the request that it is meant for."""
-        (number,) = struct.unpack_from("<Q", self.board)
-        if number == 0 or number in self.active:
+        number, serial = _BOARD.unpack_from(self.board)
+        if serial == self._serial:  # not from the host, so it is meant for whatever runs
+            number = self.active[-1] if self.active else 0
+        self._serial = serial
+        if number in self.active:
             if self.interruptible:
                 raise KeyboardInterrupt
-            self.due = number if self.active else 0
-        elif number > self.newest:
-            self.due = number  # the request is still in the socket
+            self.due.add(number)
+        elif number and number not in self._recent:
+            self.due.add(number)  # the request is still on its way
 
     # ------------------------------------------------------------ serving
 
     def answer(self, frame: Any) -> None:
         """Serve one request and reply, whatever the code in it does."""
+        if threading.get_ident() != self.main:
+            self._answer_aside(frame)
+            return
         number = frame.number
-        self.newest = max(self.newest, number)
         self.active.append(number)
-        failure = None
+        value = failure = None
         try:
-            if frame.drops:
-                self.lent.drop(frame.drops)
-            target = self.lent[frame.target]
-            if type(frame) is f.Get:
-                self.interruptible = threading.get_ident() == self.main
-                if self.due == number:
-                    raise KeyboardInterrupt
-                value = getattr(target, frame.name)
-            else:
-                args, kwargs = self._arguments(frame)
-                function = self.service.method(target, frame.name) if frame.name else target
-                self.interruptible = threading.get_ident() == self.main
-                if self.due == number:
-                    raise KeyboardInterrupt
-                value = function(*args, **kwargs)
-            self.interruptible = False
+            value = self._serve(frame)
         except BaseException as error:  # border: user code may raise anything
             self.interruptible = False
             failure = error
-        self._reply(number, value if failure is None else None, failure)
-        failure = None
+        self._reply(number, value, failure)
+        value = failure = None
+        self._recent.append(number)
         self.active.pop()
-        self.due = 0 if not self.active else self.due
+        if self.due:
+            self.due.discard(number)
         if self.service.leaving and not self.active:
             os._exit(0)
+
+    def _serve(self, frame: Any) -> Any:
+        """Do what a request asks for; only meanwhile, and in the main thread, can it be interrupted."""
+        if frame.drops:
+            self.lent.drop(frame.drops)
+        target = self.lent[frame.target]
+        if type(frame) is f.Get:
+            function: Any = getattr
+            args: Any = (target, frame.name)
+            kwargs = _NOTHING
+        else:
+            args, kwargs = self._arguments(frame)
+            function = self.service.method(target, frame.name) if frame.name else target
+        if threading.get_ident() != self.main:
+            return function(*args, **kwargs)
+        try:
+            self.interruptible = True
+            if frame.number in self.due:
+                raise KeyboardInterrupt
+            return function(*args, **kwargs)
+        finally:
+            # An interrupt in this very moment is caught by `answer`; there is none after it.
+            self.interruptible = False
+
+    def _answer_aside(self, frame: Any) -> None:
+        """Serve a request that belongs to a thread of ours, which has called back and waits."""
+        stack = self._stack()
+        stack.append(frame.number)
+        value = failure = None
+        try:
+            value = self._serve(frame)
+        except BaseException as error:  # border: as in `answer`
+            failure = error
+        self._reply(frame.number, value, failure)
+        stack.pop()
+
+    def _stack(self) -> list[int]:
+        """Return the requests that this thread is serving, innermost last."""
+        if threading.get_ident() == self.main:
+            return self.active
+        if not hasattr(self._aside, "active"):
+            self._aside.active = []
+        stack: list[int] = self._aside.active
+        return stack
 
     def _arguments(self, frame: f.Call) -> tuple[Any, dict[str, Any]]:
         args = frame.args
@@ -157,21 +217,29 @@ class Conversation(Peer):
     def _body(self, buffer: Any) -> Any:
         if isinstance(buffer, f.Reserved):
             return self.lent[buffer.owner][buffer.index]
-        return buffer.data
+        return bytearray(buffer.data)
 
     def _reply(self, number: int, value: Any, failure: BaseException | None) -> None:
         if self.forked:  # user code forked and let the copy run on; only the original may answer
             os._exit(0)
-        if self.drops:
+        while self.drops:
             self.sock.send(f.encode(f.Release(take(self.drops))))
         try:
             if failure is None:
                 packet = f.encode(f.Reply(number, self.wrap(value)))
             else:
                 packet = f.encode(f.Failure(number, self.faults.fault(failure)))
-        except Exception as error:  # border: wrapping runs `__str__` and properties of user objects
-            packet = f.encode(f.Failure(number, self.faults.fault(error)))
+        except BaseException as error:  # border: wrapping runs `__str__` and properties of user objects
+            packet = self._broken(number, error)
         self.send(packet)
+
+    def _broken(self, number: int, error: BaseException) -> bytes:
+        """Return a failure for what raised on its way out, be the exception itself sound or not."""
+        try:
+            return f.encode(f.Failure(number, self.faults.fault(error)))
+        except BaseException:  # border: as above
+            text = f"a {type(error).__name__} that cannot be told was raised while the result was made ready"
+            return f.encode(f.Failure(number, f.Fault("RuntimeError", (text,), text, (), {})))
 
     def send(self, packet: bytes) -> None:
         """Send a frame, or where it is too large the place from which the host may fetch it."""
@@ -225,7 +293,9 @@ class Conversation(Peer):
             return f.Ref(number, cls, 3, f"{getattr(value, '__module__', None) or ''}.{name}".lstrip("."))
         return f.Ref(number, cls)
 
-    def _class(self, value: type) -> f.Ref:
+    def _class(self, value: type) -> Any:
+        if value in self.adopted:
+            return f.Own(self.adopted[value].number)
         twin = self.service.twin(value)
         if twin:
             return f.Ref(0, 0, 4, twin)
@@ -239,30 +309,40 @@ class Conversation(Peer):
         if self.direct:
             return f.Remote(bulk.address(buffer), size, self.lent.lend(_Parked(buffer)))
         token = self.ask_host("memfd", size)
-        fd = self.door_fd()
+        fd = self.door_fd(token)
         try:
             bulk.pour(fd, [buffer])
         finally:
             os.close(fd)
         return f.Poured(token, size)
 
-    def door_fd(self) -> int:
-        """Take the memfd that the host has just sent."""
-        _, fds, _, _ = socket.recv_fds(self.door, 1, 1)
-        return fds[0]
+    def door_fd(self, token: int) -> int:
+        """Take the memfd that the host has sent under this token; those of other threads are put by."""
+        key = token.to_bytes(8, "little")
+        with self._door:
+            while key not in self._fds:
+                came, fds, _, _ = socket.recv_fds(self.door, 8, 1, socket.MSG_CMSG_CLOEXEC)
+                self._fds[came] = fds[0]
+            return self._fds.pop(key)
 
     # ------------------------------------------------------------ calling the host
 
     def callback(self, number: int, name: str) -> Any:
         """Return the stand-in of a host function; the same one for the same function."""
-        found = self._callbacks.get(number)
-        function = found() if found is not None else None
+        function = self._callbacks.get(number)
         if function is None:
-            function = HostFunction(Claim(self, number, name))
-            self._callbacks[number] = weakref.ref(function)
+            self._callbacks[number] = function = HostFunction(Claim(self, number, name))
         else:
             function._isolate_.times += 1
         return function
+
+    def adopt(self, cls: type, number: int) -> None:
+        """Remember that a class is the copy of the host's class with this number."""
+        claim = self.adopted.get(cls)
+        if claim is None:
+            self.adopted[cls] = Claim(self, number, cls.__qualname__)
+        else:
+            claim.times += 1
 
     def ask_host(self, name: str, *args: Any) -> Any:
         """Ask the host's own service for something."""
@@ -270,28 +350,73 @@ class Conversation(Peer):
 
     def call_host(self, target: int, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         """Call an object of the host and wait; meanwhile serve what the host asks."""
+        if self.forked:
+            raise RuntimeError("a forked copy of a companion cannot call the main session; the original can")
         here = threading.get_ident() == self.main
-        number = next(self.numbers)
-        wrapped = {key: self.wrap(value) for key, value in kwargs.items()}
-        within = self.active[-1] if here and self.active else 0
-        frame = f.Call(number, within, target, name, tuple(map(self.wrap, args)), wrapped, take(self.drops))
-        interruptible = self.interruptible
+        interruptible = here and self.interruptible
         if here:
             self.interruptible = False
         try:
-            packet = f.encode(frame)
-            if len(packet) > f.PACKET:
-                raise TransferError("the arguments of a callback are larger than 128 KiB; keep them here")
-            reply = self.exchange(number, packet)
+            reply = self._ask(target, name, args, kwargs)
+            if type(reply) is f.Failure:
+                raise self.faults.revive(reply.fault)
+            result = values.unwrap(reply.value, self._incoming)
+            self._taken(reply.value)
         finally:
             if here:
                 self.interruptible = interruptible
-        if here and interruptible and self.due and self.due in self.active:
-            self.due = 0
+        if interruptible and not self.due.isdisjoint(self.active):
+            self.due.difference_update(self.active)
             raise KeyboardInterrupt
-        if type(reply) is f.Failure:
-            raise self.faults.revive(reply.fault)
-        return values.unwrap(reply.value, self._incoming)
+        return result
+
+    def _ask(self, target: int, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        stack = self._stack()
+        within = stack[-1] if stack else 0
+        number = next(self.numbers)
+        wrapped = {key: self.wrap(value) for key, value in kwargs.items()}
+        packet = f.encode(f.Call(number, within, target, name, tuple(map(self.wrap, args)), wrapped, take(self.drops)))
+        if len(packet) > f.PACKET:
+            raise TransferError("the arguments of a callback are larger than 128 KiB; keep them here")
+        return self.exchange(number, packet)
+
+    def exchange(self, number: int, packet: bytes, what: Any = None) -> Any:
+        """Send a request and wait for its reply; the host is woken if it waits for nothing of ours."""
+        if not self._stack():
+            slot = self.slots[number] = Slot(what)
+            try:
+                self.sock.send(packet)
+                self.ring()
+                return self.wait(slot)
+            finally:
+                del self.slots[number]
+        return super().exchange(number, packet, what)
+
+    def _taken(self, value: Any) -> None:
+        """Free the memory that the host has put a callback's result into."""
+        if type(value) is f.Pickled and type(value.data) is f.Reserved:
+            self.lent.drop((value.data.owner, 1))
+
+    def publish(self, order: Any, kind: str, content: bytes) -> None:
+        """Send an output to the cell; an interrupt waits, so that its mark and its frame stay together."""
+        if self.forked:  # the frames are the original's; a copy has text only
+            text = json.loads(content).get("data", {}).get("text/plain")
+            streams.put(order.pipes[0], f"{text}\n".encode() if text else b"")
+            return
+        here = threading.get_ident() == self.main
+        interruptible = here and self.interruptible
+        if here:
+            self.interruptible = False
+        try:
+            order.show(lambda number: self.send(f.encode(f.Event(number, kind, content))))
+            if not self._stack():
+                self.ring()
+        finally:
+            if here:
+                self.interruptible = interruptible
+        if interruptible and not self.due.isdisjoint(self.active):
+            self.due.difference_update(self.active)
+            raise KeyboardInterrupt
 
     def gone(self) -> Exception:
         """Say that the host has left; nobody will read it."""
@@ -299,6 +424,10 @@ class Conversation(Peer):
 
     def _in_fork(self) -> None:
         self.forked = True
+
+
+def _nothing() -> None:
+    return
 
 
 class _Parked:

@@ -30,6 +30,7 @@ from isolate_magic.errors import TransferError
 from isolate_magic.link import bulk
 from isolate_magic.link import frames as f
 from isolate_magic.link.copying import Copier, NoData
+from isolate_magic.link.foreign import numpy as foreign_numpy
 
 _MISSING = object()
 _OPERATORS: dict[str, Callable[..., Any]] = {
@@ -46,7 +47,8 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "__str__": str,
     "__repr__": repr,
     "__format__": format,
-    "__dir__": dir,
+    "__dir__": lambda target: tuple(name for name in dir(target) if type(name) is str),
+    "__radd__": lambda target, left: operator.add(left, target),
     "__setattr__": setattr,
     "__delattr__": delattr,
 }
@@ -100,7 +102,9 @@ class Service:
         return result.result
 
     def push(self, names: dict[str, Any]) -> None:
-        """Bind names in the namespace of the cells."""
+        """Bind names in the namespace of the cells; arrays are the companion's own there, and writable."""
+        for value in names.values():
+            foreign_numpy.unlock(value)
         self.shell.push(names)
 
     def pull(self, name: str) -> Any:
@@ -158,6 +162,8 @@ class Service:
         return (
             cls.__module__, cls.__qualname__, text if isinstance(text, str) else None, bases,
             tuple(special), tuple(methods), fields, own_text or issubclass(cls, _TEXTED),
+            type(cls).__subclasscheck__ is not type.__subclasscheck__,
+            cls if cls in self.talk.adopted else None,
         )  # fmt: skip
 
     def twin(self, cls: type) -> str:
@@ -192,6 +198,20 @@ class Service:
         """Return the JSON of what this companion's formatters make of an object: data and metadata."""
         data, metadata = self.shell.display_formatter.format(target)
         return json.dumps([data, metadata], default=json_default)
+
+    def attribute(self, target: Any, name: str) -> Any:
+        """Return an attribute of a value that the host has sent; see `method_of`."""
+        return getattr(target, name)
+
+    def method_of(self, target: Any, name: str, *args: Any) -> Any:
+        """Call a special method of a value that the host has sent: a namedtuple, which has no number."""
+        return self.method(target, name)(*args)
+
+    def array_of(self, target: Any) -> Any:
+        """Return what `numpy.asarray` makes of an object here."""
+        import numpy as np
+
+        return np.asarray(target)
 
     def shallow_copy(self, target: Any) -> Any:
         """Copy with `copy.copy`."""
@@ -230,12 +250,12 @@ class Service:
     def reserve(self, sizes: tuple[int, ...]) -> Any:
         """Reserve memory that the host will fill: lend it, and tell where each part begins."""
         rooms = [bulk.room(size) for size in sizes]
-        parts = [memoryview(room)[:size].toreadonly() for room, size in zip(rooms, sizes, strict=True)]
+        parts = [memoryview(room)[:size] for room, size in zip(rooms, sizes, strict=True)]
         return self.talk.lent.lend(parts), tuple(map(bulk.address, rooms))
 
-    def accept(self, sizes: tuple[int, ...]) -> Any:
-        """Map the memfd that the host has filled and sealed; lend its parts."""
-        fd = self.talk.door_fd()
+    def accept(self, sizes: tuple[int, ...], token: int) -> Any:
+        """Map the memfd with this token, which the host has filled and sealed; lend its parts."""
+        fd = self.talk.door_fd(token)
         try:
             whole = memoryview(bulk.open_sealed(fd, sum(sizes)))
         finally:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 MARK = 29
 """Length of a mark in bytes: a token of 20, `s` (switch) or `e` (event), 8 hexadecimal digits."""
@@ -53,11 +55,16 @@ class Order:
             self._mark(b"e")
             send(self.number)
 
+    def ring(self) -> None:
+        """Wake the host, which reads the pipes also while it waits for nothing of ours."""
+        with self.lock:
+            self._mark(b"s")
+
     def _mark(self, kind: bytes) -> None:
         self.number += 1
         mark = self.token + kind + b"%08x" % (self.number & 0xFFFFFFFF)
         for pipe in self.pipes:
-            os.write(pipe, mark)  # shorter than PIPE_BUF, so never split (pipe(7))
+            put(pipe, mark)  # shorter than PIPE_BUF, so never split (pipe(7))
 
 
 class Pipe(io.FileIO):
@@ -71,18 +78,40 @@ class Pipe(io.FileIO):
     def write(self, data: bytes) -> int:  # type: ignore[override]
         """Write all of `data`; a pipe takes part of it when a signal comes."""
         self.order.turn(self.fd)
-        view = memoryview(data)
-        size = len(view)
-        while len(view):
-            view = view[os.write(self.fd, view) :]
-        return size
+        return put(self.fd, data)
+
+    def close(self) -> None:
+        """Stay open: later cells write here too."""
+
+
+class Console(io.TextIOWrapper):
+    """Be `sys.stdout` or `sys.stderr`: each write goes straight to the pipe, and closing does nothing."""
+
+    mode = "w"
+
+    def close(self) -> None:
+        """Stay open, as `Pipe`."""
+        self.flush()
+
+
+def put(fd: int, data: Any) -> int:
+    """Write all of `data`; a pipe takes a part of it when a signal comes, or when user code unblocked it."""
+    view = memoryview(data).cast("B")
+    size = len(view)
+    while len(view):
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            room = select.poll()
+            room.register(fd, select.POLLOUT)
+            room.poll()
+    return size
 
 
 def install(order: Order) -> None:
     """Replace `sys.stdout` and `sys.stderr` by streams on the pipes."""
     for name, pipe in zip(("stdout", "stderr"), order.pipes, strict=True):
         raw = Pipe(pipe, order)
-        stream = io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True)  # type: ignore[type-var]
-        stream.mode = "w"
+        stream = Console(raw, "utf-8", "backslashreplace", write_through=True)  # type: ignore[type-var]
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)

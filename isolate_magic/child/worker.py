@@ -13,7 +13,6 @@ from typing import Any
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child import last_words, linux, streams
 from isolate_magic.child.conversation import Conversation
-from isolate_magic.link import frames as f
 
 BOARD = mmap.PAGESIZE
 """The first page of the memfd names the request to interrupt; the stacks are written behind it."""
@@ -40,9 +39,8 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
     streams.install(order)
     _settle(start)
     talk = Conversation(socket.socket(fileno=channel), socket.socket(fileno=door), board, start, kernel)
-    kernel.session.publish = lambda kind, content: order.show(
-        lambda number: talk.send(f.encode(f.Event(number, kind, content)))
-    )
+    talk.ring = order.ring
+    kernel.session.publish = lambda kind, content: talk.publish(order, kind, content)
     signal.signal(signal.SIGINT, talk.interrupt)
     talk.serve()
 

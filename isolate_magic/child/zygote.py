@@ -24,6 +24,7 @@ from isolate_magic.child import linux, worker
 from isolate_magic.link import bulk
 
 _LIMIT = 1 << 20
+_LOOK = 0.25  # seconds between two looks at the host during the imports
 
 
 class Zygote:
@@ -42,12 +43,25 @@ class Zygote:
 
     def prepare(self, preload: list[str]) -> None:
         """Import the preload list and build the kernel, then freeze the heap for the forks."""
-        for name in preload:
-            importlib.import_module(name)
-        self.kernel = kernels.build()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # An import may take many seconds, and the host may be killed meanwhile.
+        signal.signal(signal.SIGALRM, self._leave_an_orphan)
+        signal.setitimer(signal.ITIMER_REAL, _LOOK, _LOOK)
+        try:
+            for name in preload:
+                importlib.import_module(name)
+            self.kernel = kernels.build()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
         gc.collect()
         gc.freeze()  # so that a collection in a companion does not touch, and copy, these pages
+
+    def _leave_an_orphan(self, _signal: int, _frame: Any) -> None:
+        host = select.poll()
+        host.register(self.host, select.POLLIN)
+        if host.poll(0):
+            os._exit(0)
 
     def serve(self) -> None:
         """Answer requests until the host is gone."""
@@ -57,7 +71,7 @@ class Zygote:
         while True:
             if any(fd == self.host for fd, _ in poll.poll()):
                 return
-            packet, fds, _, _ = socket.recv_fds(self.control, _LIMIT, 8)
+            packet, fds, _, _ = socket.recv_fds(self.control, _LIMIT, 8, socket.MSG_CMSG_CLOEXEC)
             if not packet:
                 return
             request = json.loads(packet)

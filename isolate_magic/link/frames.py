@@ -138,7 +138,7 @@ class Fault(Wire, tag=35):
 
     cls: Union[int, str]
     args: tuple[Value, ...]
-    text: str
+    text: Value
     lines: tuple[str, ...]
     fields: dict[str, Value]
     ref: Value = None
@@ -265,9 +265,10 @@ class Call(Wire, tag=1):
 
 
 class Get(Wire, tag=2):
-    """Read the attribute `name` of the companion's object `target`."""
+    """Read the attribute `name` of the companion's object `target`; `within` and `drops` as in `Call`."""
 
     number: int
+    within: int
     target: int
     name: str
     drops: tuple[int, ...] = ()

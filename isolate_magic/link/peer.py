@@ -47,6 +47,7 @@ class Peer:
         self.slots: dict[int, Slot] = {}
         self.numbers = count(1)
         self.reader = threading.Lock()
+        self.home: Slot | None = None  # takes the requests that belong to no waiting thread
         self._followers: deque[Slot] = deque()
 
     def receive(self) -> Any:
@@ -87,6 +88,11 @@ class Peer:
             return self.wait(slot)
         finally:
             del self.slots[number]
+            if slot.frame is None and not self.closed:
+                self.abandon(number, slot)
+
+    def abandon(self, number: int, slot: Slot) -> None:
+        """Take note that an exception, of a signal handler say, has ended the wait for a reply."""
 
     def wait(self, slot: Slot) -> Any:
         """Read, hand out and serve until the slot has its reply, then return it."""
@@ -119,7 +125,7 @@ class Peer:
 
         Args:
             frame: what has arrived.
-            mine: the slot of the reading thread; it takes requests that belong to nobody else.
+            mine: the slot of the reading thread; without a `home` it takes requests that are nobody's.
         """
         kind = type(frame)
         if kind is f.Reply or kind is f.Failure:
@@ -129,7 +135,7 @@ class Peer:
                 return
             slot.frame = frame
         elif kind is f.Call or kind is f.Get:
-            slot = self.slots.get(frame.within, mine) if kind is f.Call and frame.within else mine
+            slot = (self.slots.get(frame.within) if frame.within else None) or self.home or mine
             if slot is None:
                 self.orphan(frame)
                 return

@@ -1,0 +1,114 @@
+"""What travels to a companion: data, proxies and callbacks by number, all else as one pickle (host)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from itertools import count
+from typing import Any
+
+from isolate_magic.errors import TransferError
+from isolate_magic.link import bulk, values
+from isolate_magic.link import frames as f
+from isolate_magic.link.packing import pack
+from isolate_magic.link.proxy import claim_of
+from isolate_magic.link.refs import Claim
+
+_PLAIN = values.PLAIN
+
+
+class Arguments:
+    """Turn objects of ours into frame values for one companion.
+
+    Args:
+        talk: the conversation with it.
+    """
+
+    def __init__(self, talk: Any) -> None:
+        self.talk = talk
+        self.direct = True
+        self._tokens = count(1)
+
+    def wrap(self, args: Any, kwargs: dict[str, Any], held: list[Claim]) -> tuple[Any, dict[str, Any]]:
+        """Turn the arguments of a call into frame values: each by itself where that works, else in one pickle.
+
+        Args:
+            args, kwargs: the arguments.
+            held: gets the claims on memory in the companion that must last until the call is over.
+
+        Raises:
+            TransferError: an argument cannot travel.
+            StaleProxyError: an argument's companion is dead.
+        """
+        for value in args:
+            if type(value) not in _PLAIN:
+                break
+        else:
+            if not kwargs:
+                return tuple(map(values.plain, args)), kwargs
+        try:
+            wrapped = tuple([values.wrap(value, self._other) for value in args])
+            return wrapped, {name: values.wrap(value, self._other) for name, value in kwargs.items()}
+        except _NeedsPickle:
+            return (self.packed((tuple(args), kwargs), held),), {}
+
+    def result(self, value: Any, held: list[Claim]) -> Any:
+        """Turn the result of a callback into a frame value; as `wrap`."""
+        try:
+            return values.wrap(value, self._other)
+        except _NeedsPickle:
+            return self.packed(value, held)
+
+    def _other(self, value: Any, _depth: int) -> Any:
+        claim = claim_of(value)
+        if claim is None:
+            raise _NeedsPickle
+        return f.Own(self.talk.number_of(claim))
+
+    def packed(self, value: Any, held: list[Claim]) -> f.Pickled:
+        """Pickle a value, with its large buffers put into the companion's memory; as `wrap`."""
+        data, beside = pack(value, self.talk)
+        parts = [data, *beside]
+        sizes = [memoryview(part).nbytes for part in parts]
+        if sum(sizes) <= f.INLINE:
+            buffers: list[Any] = [f.Inline(bytes(part)) for part in parts]
+        else:
+            claim = Claim(self.talk, self._store(parts, sizes), "memory for arguments")
+            held.append(claim)
+            buffers = [f.Reserved(claim.number, index) for index in range(len(parts))]
+        return f.Pickled(buffers[0], tuple(buffers[1:]))
+
+    def _store(self, parts: list[Any], sizes: list[int]) -> int:
+        """Put buffers into the companion's memory; return the number that holds them there."""
+        owner = self._write(parts, sizes) if self.direct else self._send(parts, sizes)
+        if type(owner) is not int or owner < 2:
+            raise self.talk.break_off("it cannot take arguments")
+        return owner
+
+    def _write(self, parts: list[Any], sizes: list[int]) -> Any:
+        told = self.talk.ask("reserve", tuple(sizes))
+        try:
+            owner, addresses = told
+            for part, there, size in zip(parts, addresses, sizes, strict=True):
+                if size:
+                    bulk.store(self.talk.pid, there, part)
+        except (OSError, ValueError, TypeError, OverflowError) as error:
+            raise self.talk.break_off(f"its memory cannot be written ({error})") from None
+        return owner
+
+    def _send(self, parts: list[Any], sizes: list[int]) -> Any:
+        token = next(self._tokens)
+        fd = bulk.make(sum(sizes))
+        try:
+            bulk.pour(fd, parts)
+            bulk.seal(fd)
+            socket.send_fds(self.talk.door, [token.to_bytes(8, "little")], [fd])
+        except OSError as error:
+            raise self.talk.break_off(f"it takes no memory ({error})") from None
+        finally:
+            os.close(fd)
+        return self.talk.ask("accept", tuple(sizes), token)
+
+
+class _NeedsPickle(Exception):
+    """Say that a value is no data and no proxy."""

@@ -1,0 +1,158 @@
+"""What a companion may ask of the main session: the functions it was lent, and memfds (host).
+
+The companion's word is not trusted: a call of anything else is a protocol error and ends it.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+
+from isolate_magic.errors import TransferError
+from isolate_magic.interrupts import in_main_thread
+from isolate_magic.link import bulk, values
+from isolate_magic.link import frames as f
+from isolate_magic.link.proxy import claim_of
+
+_MOST = 1 << 40
+_OPEN = 64
+_THREADS = 500
+
+
+class Desk:
+    """Serve the requests of one companion.
+
+    Args:
+        talk: the conversation that they come from.
+
+    Attributes:
+        serving: by thread, the requests that it is serving: their number and that of our own request
+            which led to them.
+        poured: the memfds that the companion is filling, by token.
+    """
+
+    def __init__(self, talk: Any) -> None:
+        self.talk = talk
+        self.serving: dict[int, list[tuple[int, int]]] = {}
+        self.poured: dict[int, int] = {}
+        self._tokens = 0
+        self._aside = 0
+        self._lock = threading.Lock()
+
+    def within(self) -> tuple[int, int]:
+        """Return what this thread is serving: the companion's request and ours that led to it, or zeros."""
+        stack = self.serving.get(threading.get_ident())
+        return stack[-1] if stack else (0, 0)
+
+    def answer(self, frame: Any) -> None:
+        """Run a function of ours for the companion, in this thread, and send the result."""
+        stack = self.serving.setdefault(threading.get_ident(), [])
+        stack.append((frame.number, getattr(frame, "within", 0)))
+        try:
+            self._serve(frame)
+        finally:
+            stack.pop()
+            if not stack:
+                del self.serving[threading.get_ident()]
+
+    def answer_aside(self, frame: Any) -> None:
+        """Serve a request in a thread of its own."""
+        with self._lock:
+            self._aside += 1
+        if self._aside > _THREADS:
+            self._reject(f"more than {_THREADS} calls at a time")
+        else:
+            threading.Thread(target=self._alone, args=(frame,), name="isolate_magic-callback", daemon=True).start()
+
+    def _alone(self, frame: Any) -> None:
+        try:
+            self.answer(frame)
+        finally:
+            with self._lock:
+                self._aside -= 1
+
+    def refuse(self, frame: Any) -> None:
+        """Answer a request whose caller has been interrupted."""
+        self._send(f.encode(self._failure(frame.number, KeyboardInterrupt(), [])))
+
+    def _serve(self, frame: Any) -> None:
+        talk, held = self.talk, list[Any]()
+        try:
+            if frame.drops:
+                talk.lent.drop(frame.drops)
+            function = self._callable(frame)
+            args = tuple(map(talk.revival.value, frame.args))
+            kwargs = {name: talk.revival.value(value) for name, value in frame.kwargs.items()}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            if not talk.closed:
+                self._reject(f"a call that makes no sense ({error})")
+            return
+        try:
+            result = self._run(function, args, kwargs)
+            packet = f.encode(f.Reply(frame.number, talk.arguments.result(result, held)))
+            if len(packet) > f.PACKET:
+                packet = f.encode(f.Reply(frame.number, talk.arguments.packed(result, held)))
+        except BaseException as error:  # border: the function's exception belongs to the companion's caller
+            packet = f.encode(self._failure(frame.number, error, held))
+        for claim in held:
+            claim.times = 0  # the companion frees the memory itself when it has taken the result
+        self._send(packet)
+
+    def _send(self, packet: bytes) -> None:
+        try:
+            self.talk.sock.send(packet)
+        except OSError:  # it is dying, and whoever reads next finds out how
+            return
+
+    def _callable(self, frame: Any) -> Any:
+        if type(frame) is not f.Call:
+            raise TypeError("only calls are served here")
+        if frame.target == 0 and frame.name == "memfd":
+            return self._memfd
+        if frame.target < 2 or frame.name:
+            raise TypeError(f"{frame.name[:60]!r} of {frame.target} is not on offer")
+        return self.talk.lent[frame.target]
+
+    def _run(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Call a function of the user's with his own SIGINT handler in place."""
+        hold = self.talk.hold if in_main_thread() else None
+        if hold is None:
+            return function(*args, **kwargs)
+        hold.end()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            hold.begin_again()
+
+    def _failure(self, number: int, error: BaseException, held: list[Any]) -> f.Failure:
+        try:
+            args: tuple[Any, ...] = (self.talk.arguments.packed(error, held),)
+        except Exception:  # border: pickling runs the exception's own methods, and the companion may be dead
+            args = ()
+        text = values.plain(_text(error))
+        ref = None if claim_of(error) else f.Ref(self.talk.lent.lend(error), 0)
+        return f.Failure(number, f.Fault("Exception", args, text if isinstance(text, str) else "", (), {}, ref))
+
+    def _memfd(self, size: int) -> int:
+        """Make a memfd that the companion fills with a body, and hand it over."""
+        if not isinstance(size, int) or not 0 <= size < _MOST:
+            raise ValueError("no such memfd")
+        with self._lock:
+            if len(self.poured) >= _OPEN:
+                raise TransferError(f"more than {_OPEN} large buffers at a time; copy them one by one")
+            self._tokens += 1
+            token = self._tokens
+            fd = self.poured[token] = bulk.make(size)
+        socket.send_fds(self.talk.door, [token.to_bytes(8, "little")], [fd])
+        return token
+
+    def _reject(self, reason: str) -> None:
+        self.talk.process.kill("protocol", f"protocol error: {reason}")
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # border: `__str__` of a user's class
+        return type(error).__name__

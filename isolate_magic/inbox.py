@@ -1,0 +1,217 @@
+"""What arrives from a companion: frames read, handed out or refused, and its end noticed (host)."""
+
+from __future__ import annotations
+
+import select
+import socket
+from typing import Any
+
+import msgspec
+
+from isolate_magic.desk import Desk
+from isolate_magic.errors import ProcessTerminationError, ProtocolError, TransferError
+from isolate_magic.link import frames as f
+from isolate_magic.link.peer import Peer, Slot
+from isolate_magic.link.refs import Lent
+from isolate_magic.revival import Revival
+
+_TRIES = 64
+_PATIENCE = 0.2
+_CROWD = 1000
+_NAMED = {
+    "load_module": "an import",
+    "push": "the binding of names",
+    "pull": "the look-up of a name",
+    "copy": "a copy",
+    "show": "a display",
+}
+
+
+class Inbox(Peer):
+    """Read one companion's frames.
+
+    Args:
+        process: the `Process` that it belongs to.
+        sock: our end of the channel.
+    """
+
+    revival: Revival
+    desk: Desk
+    lent: Lent
+    drops: Any
+
+    def __init__(self, process: Any, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.process = process
+        self.death = ""
+        self._fd = sock.fileno()
+        self._tries = _TRIES
+        self._abandoned: set[int] = set()
+
+    # ------------------------------------------------------------ reading
+
+    def receive(self) -> Any:
+        """Wait for the next frame and return it; None when output came instead, or the end.
+
+        Output that was written before a reply is shown before the reply is taken.
+        """
+        ready = self.process.poll.poll()
+        if len(ready) > 1 or ready[0][0] != self._fd:
+            fds = {fd for fd, _ in ready}
+            if self.process.pidfd in fds:
+                return self._end()
+            if self.process.pump() and self._tries:
+                self._tries -= 1  # a flood of output may not hold back a reply for ever
+                return None
+            if self._fd not in fds:
+                return None
+        self._tries = _TRIES
+        try:
+            packet = self.sock.recv(f.PACKET)
+        except ConnectionError:  # it left with requests of ours unread (unix(7))
+            packet = b""
+        return self._decode(packet) if packet else self._end()
+
+    def _decode(self, packet: bytes) -> Any:
+        try:
+            frame = f.decode(packet)
+            if type(frame) is f.Spilled:
+                frame = f.decode(self.revival.body(frame.body))
+        except (msgspec.MsgspecError, ValueError, KeyError, RecursionError, TransferError, MemoryError) as error:
+            if not self.process.dead(_PATIENCE):
+                self.process.kill("protocol", f"protocol error: a frame that cannot be read ({error})")
+            return self._end()
+        return frame
+
+    def _end(self) -> None:
+        """Take what the dead companion has left, and close; call it as the reader."""
+        while True:
+            try:
+                packet = self.sock.recv(f.PACKET, socket.MSG_DONTWAIT)
+                frame = f.decode(packet) if packet else None
+            except (OSError, msgspec.MsgspecError):
+                break
+            if frame is None:
+                break
+            if type(frame) in (f.Reply, f.Failure, f.Event):
+                self.route(frame, None)
+        self.process.bury()
+        self.let_go(self.process.report.headline)
+
+    def let_go(self, death: str) -> None:
+        """Close the conversation; `death` is what stale proxies say."""
+        self.death = death
+        self.revival.forget()
+        self.close()
+
+    def orphaned(self, reason: str) -> None:
+        """Close in a forked copy of the main session, where none of the waiting threads exists."""
+        self._followers.clear()
+        self.let_go(reason)
+
+    def idle(self) -> None:
+        """Take what has come while nobody waits (background thread, as the reader)."""
+        for _ in range(100):
+            if self.closed or not self.process.poll.poll(0):
+                return
+            frame = self.receive()
+            if frame is not None:
+                self.route(frame, None)
+
+    def left(self) -> None:
+        """Wake the next reader, and let the background thread watch again if it has stood back."""
+        super().left()
+        if self.process.looking:
+            self.process.arm()
+
+    # ------------------------------------------------------------ handing out
+
+    def route(self, frame: Any, mine: Slot | None) -> None:
+        """Give a frame to the thread that it is for; None is no frame."""
+        if frame is not None:
+            super().route(frame, mine)
+            if mine is not None and len(mine.requests) > _CROWD:
+                self.process.kill("protocol", f"protocol error: more than {_CROWD} calls at a time")
+
+    def event(self, frame: Any) -> None:
+        """Show an output, or take back what we lent."""
+        try:
+            if type(frame) is f.Event:
+                self.process.output.event(frame.barrier, frame.kind, frame.content)
+            elif type(frame) is f.Release:
+                self.lent.drop(frame.drops)
+            else:
+                raise ValueError(f"a {type(frame).__name__} out of place")
+        except (ValueError, KeyError, RecursionError) as error:
+            self.process.kill("protocol", f"protocol error: {error}")
+
+    def stray(self, frame: Any) -> None:
+        """Take a reply that nobody waits for: dropped if somebody did once, else an attack or a fault."""
+        if frame.number in self._abandoned:
+            self._abandoned.discard(frame.number)
+            value = getattr(frame, "value", None)
+            if type(value) is f.Ref and value.kind in (0, 2, 3):
+                self.drops.append((value.id, 1))
+            return
+        self.process.kill("protocol", f"protocol error: a reply to request {frame.number}, which was never made")
+
+    def abandon(self, number: int, slot: Slot) -> None:
+        """Interrupt a request that nobody waits for any more, and refuse its callbacks."""
+        self._abandoned.add(number)
+        self.process.interrupt(number)
+        while slot.requests:
+            self.desk.refuse(slot.requests.popleft())
+
+    def answer(self, frame: Any) -> None:
+        """Serve a request of the companion in this thread."""
+        self.desk.answer(frame)
+
+    def orphan(self, frame: Any) -> None:
+        """Serve a thread of the companion that calls back while nobody waits."""
+        self.desk.answer_aside(frame)
+
+    # ------------------------------------------------------------ the end
+
+    def gone(self) -> Exception:
+        """Return the error for a request that the companion did not live to answer."""
+        report = self.process.report
+        if report is None:
+            return ProcessTerminationError(f"companion {self.process.name!r} was let go: {self.death}")
+        kind = ProtocolError if report.kind == "protocol" else ProcessTerminationError
+        return kind(report.headline, report)
+
+    def break_off(self, reason: str) -> Exception:
+        """Kill a companion that broke the protocol, unless its death is the reason; return the error."""
+        if not self.process.dead(_PATIENCE):
+            self.process.kill("protocol", f"protocol error: {reason}")
+        self.find_death()
+        return self.gone()
+
+    def find_death(self) -> None:
+        """Wait for the end of a companion that is dying, and bury it."""
+        with self.reader:
+            while not self.closed:
+                self._end()
+        self.left()
+
+    def innermost(self) -> int:
+        """Return the number of the request that the companion is at work on; 0 if there is none.
+
+        It serves one thread's request after the other, so that is the oldest, or the request that a
+        callback of that one has made, and so on.
+        """
+        waiting = {number: slot.what[2] for number, slot in list(self.slots.items()) if slot.frame is None}
+        number = min((number for number, outer in waiting.items() if outer not in waiting), default=0)
+        while inner := [inside for inside, outer in waiting.items() if outer == number]:
+            number = max(inner)
+        return number
+
+    def activity(self) -> str:
+        """Tell what the companion was doing, for the report."""
+        slot = self.slots.get(self.innermost())
+        if slot is None:
+            return ""
+        claim, name, _ = slot.what
+        if claim.number == 1:
+            return str(claim.label) if name in ("execute", "run") else _NAMED.get(name, name)
+        return f"{claim.label}.{name}" if name else f"{claim.label}()"
