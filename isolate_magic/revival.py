@@ -18,10 +18,10 @@ from typing import Any
 
 import psutil
 
-from isolate_magic.errors import CompanionExit, TransferError
+from isolate_magic.errors import CompanionExit, NotSupported, TransferError
 from isolate_magic.link import bulk, copying, mirror, values
 from isolate_magic.link import frames as f
-from isolate_magic.link.proxy import Module
+from isolate_magic.link.proxy import Module, remembered
 from isolate_magic.link.refs import Claim
 
 _TWINS = {
@@ -32,6 +32,11 @@ _TWINS = {
         decimal.Decimal,
     )
 }  # fmt: skip
+_OUR_ERRORS: dict[Any, type[Exception]] = {
+    "isolate_magic.TransferError": TransferError,
+    "isolate_magic.NotSupported": NotSupported,
+}
+_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code has made
 _ROOM = 64 << 20  # bodies up to this size are fetched without a look at the free memory
 
 
@@ -137,7 +142,7 @@ class Revival:
     def forget(self) -> None:
         """Let module proxies forget their members; the companion is dead."""
         for module in list(self.modules):
-            module.__dict__.clear()
+            remembered(module).clear()
 
     # ------------------------------------------------------------ exceptions
 
@@ -152,6 +157,7 @@ class Revival:
         error = self.proxies.get(ref.id) if ref else None
         if error is not None and ref:
             error._isolate_.times += 1
+            self._note(error, fault.lines)
             return error  # type: ignore[no-any-return]
         args = tuple(map(self.value, fault.args))
         error = self._raised(fault.cls, args)
@@ -159,30 +165,51 @@ class Revival:
         for name, value in fault.fields.items():
             if name in ("filename", "filename2", "name", "path"):
                 setattr(error, name, self.value(value))
-        error.__dict__["_isolate_text_"] = text
+        for name, value in self.value(fault.fields.get("__dict__")) or ():
+            if isinstance(name, str) and not name.startswith("_isolate_"):
+                error.__dict__[name] = value
+        if type(type(error)) is mirror.Mirror:
+            error.__dict__["_isolate_text_"] = text
         if ref:
             error.__dict__["_isolate_"] = Claim(self.talk, ref.id, type(error).__name__)
-            self.proxies[ref.id] = error
+            self._remember(ref.id, error)
         notes = self.value(fault.fields.get("__notes__"))
         for note in notes if isinstance(notes, tuple) else ():
             error.add_note(str(note))
-        if fault.lines:
-            error.__dict__["_isolate_lines_"] = fault.lines
-            error.add_note(f"In companion {self.talk.name!r}:\n" + "".join(fault.lines).rstrip())
+        self._note(error, fault.lines)
         return error  # type: ignore[no-any-return]
 
+    def _note(self, error: BaseException, lines: tuple[str, ...]) -> None:
+        """Keep the remote traceback, in a note and for the cell that shows it."""
+        text = f"In companion {self.talk.name!r}:\n" + "".join(lines).rstrip()
+        if lines and text not in getattr(error, "__notes__", ()):
+            error.__dict__["_isolate_lines_"] = lines
+            error.add_note(text)
+
+    def _remember(self, number: int, error: BaseException) -> None:
+        try:
+            self.proxies[number] = error
+        except TypeError:  # a class with slots and without weak references
+            return
+
     def _raised(self, name: Any, args: tuple[Any, ...]) -> BaseException:
-        cls = self.mirror(name) if isinstance(name, int) else self._twin(f"builtins.{name}")
-        if cls is SystemExit:
-            return CompanionExit(*args[:1])
+        if isinstance(name, int):
+            made = self.mirror(name)
+            cls: Any = made.__dict__.get("_isolate_origin_") or made
+        else:
+            cls = _OUR_ERRORS.get(name) or self._twin(f"builtins.{name}")
         if not issubclass(cls, BaseException):
             raise ValueError(f"{cls.__name__} is no exception")
-        if type(cls) is not mirror.Mirror:
+        if issubclass(cls, SystemExit):
+            return CompanionExit(*args[:1])
+        if cls.__module__ == "builtins" or name in _OUR_ERRORS:
             try:
-                return cls(*args)
+                return cls(*args)  # type: ignore[no-any-return]
             except TypeError:  # a UnicodeError without its five arguments, say
                 pass
-        error = cls.__new__(cls, *args) if cls.__init__ is not object.__init__ else cls.__new__(cls)
+        # Not `cls(*args)`: neither a mirror nor a class of this session runs code of its own here.
+        native = next(up for up in cls.__mro__ if not up.__flags__ & _HEAP)
+        error: BaseException = native.__new__(cls, *args)
         error.args = args
         return error
 

@@ -7,9 +7,11 @@ import os
 import traceback
 from typing import Any
 
+from isolate_magic.errors import NotSupported, TransferError
 from isolate_magic.link import frames as f
-from isolate_magic.link import packing, values
+from isolate_magic.link import values
 from isolate_magic.link.copying import Copier, NoData
+from isolate_magic.link.packing import HostError
 from isolate_magic.link.proxy import claim_of
 from isolate_magic.link.refs import Claim
 
@@ -29,10 +31,6 @@ class CellError(Exception):
         super().__init__(error, lines)
         self.error = error
         self.lines = lines
-
-
-class HostError(Exception):
-    """Stand for an exception of the main session that cannot travel as itself."""
 
 
 class Faults:
@@ -56,24 +54,30 @@ class Faults:
             return f.Fault("Exception", (), "", (), {}, f.Own(claim.number))
         name: Any = kind.__name__
         ref = None
-        if getattr(builtins, name, None) is not kind:
+        if kind in (TransferError, NotSupported):
+            name, lines = f"isolate_magic.{name}", ()
+        elif getattr(builtins, name, None) is not kind:
             name, ref = self.talk.lent.pin(kind), self.talk.lend(error)
         if lines is None:
             lines = () if kind is StopIteration else tuple(self._lines(error))
         args = tuple(self._argument(item) for item in error.args)
-        return f.Fault(name, args, values.plain(_text(error)), lines, self._fields(error), ref)
+        lines = tuple(map(_clean, lines))
+        return f.Fault(name, args, values.plain(_text(error)), lines, self._fields(error, ref is None), ref)
 
-    def _fields(self, error: BaseException) -> dict[str, Any]:
+    def _fields(self, error: BaseException, builtin: bool) -> dict[str, Any]:
         names = {name for kind, found in _FIELDS.items() if isinstance(error, kind) for name in found}
         fields = {name: self._argument(getattr(error, name, None)) for name in sorted(names)}
         notes = getattr(error, "__notes__", None)
         if notes:
             fields["__notes__"] = self._argument(tuple(map(str, notes)))
+        if builtin or type(error) in self.talk.adopted:  # no mirror, so nobody could ask for these later
+            own = ((name, value) for name, value in vars(error).items() if name != "__notes__")
+            fields["__dict__"] = self._argument(tuple(own)) if vars(error) else None
         return {name: value for name, value in fields.items() if value is not None}
 
     def _argument(self, value: Any) -> Any:
         try:
-            return Copier(self.talk.park, self.talk.record).copy(value)
+            return Copier(self.talk.park, self.talk.record, self.talk.wrap).copy(value)
         except NoData:
             return self.talk.wrap(value)
 
@@ -95,6 +99,10 @@ class Faults:
         if isinstance(fault.ref, f.Ref):
             error.__dict__["_isolate_"] = Claim(self.talk, fault.ref.id, fault.text)
         return error if isinstance(error, BaseException) else HostError(fault.text)
+
+
+def _clean(line: str) -> str:
+    return line if line.isascii() else line.encode("utf-8", "backslashreplace").decode()
 
 
 def _text(error: BaseException) -> str:

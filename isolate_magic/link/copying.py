@@ -35,12 +35,19 @@ class Copier:
     Args:
         park: keeps a buffer in this process and returns where it lies.
         record: returns the number of a namedtuple's class.
+        lend: if given, wraps what is no data; without it such an object makes the whole copy fail.
     """
 
-    def __init__(self, park: Callable[[Any], Any], record: Callable[[Any], int | None]) -> None:
+    def __init__(
+        self,
+        park: Callable[[Any], Any],
+        record: Callable[[Any], int | None],
+        lend: Callable[[Any], Any] | None = None,
+    ) -> None:
         self.park = park
         self.record = record
-        self._seen: set[int] = set()
+        self.lend = lend
+        self._seen: dict[int, Any] = {}  # the objects too, or a number could be used again
 
     def copy(self, value: Any) -> Any:
         """Return the frame value of `value`.
@@ -65,10 +72,12 @@ class Copier:
         if maker is None and dataclasses.is_dataclass(kind):
             maker = _dataclass
         if maker is None:
+            if self.lend is not None:
+                return self.lend(value)
             raise NoData(f"{kind.__module__}.{kind.__qualname__}")
         if id(value) in self._seen:
             raise NoData(f"the same {kind.__name__} twice")
-        self._seen.add(id(value))
+        self._seen[id(value)] = value
         return maker(value, lambda item: values.wrap(item, self._other, depth + 1), self.park)
 
     def _foreign(self, value: Any, inner: Callable[[Any], Any]) -> Any:
@@ -76,13 +85,15 @@ class Copier:
         if kind.__name__ == "ndarray":
             if id(value) in self._seen:
                 raise NoData("the same array twice")
-            self._seen.add(id(value))
+            self._seen[id(value)] = value
             return foreign_numpy.wrap_array(value, inner, self.park)
         made = None
         if kind.__module__ == "numpy" and hasattr(value, "tobytes"):
             made = foreign_numpy.wrap_scalar(value)
         elif kind.__module__ != "numpy":
             made = foreign_pandas.wrap_table(value, inner)
+        if made is None and self.lend is not None:
+            return self.lend(value)
         if made is None:
             raise NoData(f"{kind.__module__}.{kind.__qualname__}")
         return made

@@ -8,45 +8,91 @@ constant, a module, a class, or another such function. All others stay and are c
 from __future__ import annotations
 
 import builtins
+import datetime
+import decimal
 import dis
+import functools
+import re
 import sys
 import types
 from collections.abc import Iterator
 from typing import Any
 
-_CONSTANT = (type(None), bool, int, float, complex, str, bytes, range, type(...), types.ModuleType, type)
+from isolate_magic.link.proxy import isproxy
+
+_CONSTANT = (
+    type(None), bool, int, float, complex, str, bytes, range, slice, type(...), types.ModuleType,
+    datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal, re.Pattern,
+)  # fmt: skip
+_CACHED = type(functools.lru_cache(lambda: None))
+_FUNCTIONS = (
+    types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType,
+    functools.partial, _CACHED,
+)  # fmt: skip
+_STORES = ("STORE_ATTR", "DELETE_ATTR")
+
+
+def may_stay(thing: Any) -> bool:
+    """Return whether a thing is a function of some kind, so that `travels` has to be asked.
+
+    A callable object is one if its class is defined in the notebook: it may count its calls, say. One
+    of a class in a module is taken for data, as a model or a colour map is.
+    """
+    kind = type(thing)
+    return kind in _FUNCTIONS or ("__call__" in kind.__dict__ and not _by_name(kind))
 
 
 def travels(function: Any) -> bool:
     """Return whether a copy of this function in the companion behaves like the function itself.
 
     Args:
-        function: a Python function, a builtin, a bound method, a partial or a class.
+        function: a thing for which `may_stay` says yes.
     """
     return _pure(function, set())
 
 
 def _pure(thing: Any, seen: set[int]) -> bool:
-    if id(thing) in seen or isinstance(thing, _CONSTANT):
+    if id(thing) in seen or isinstance(thing, (*_CONSTANT, type)) or isproxy(thing):
         return True
     seen.add(id(thing))
-    if isinstance(thing, (tuple, frozenset)):
+    kind = type(thing)
+    if kind in (tuple, frozenset):
         return all(_pure(item, seen) for item in thing)
-    if isinstance(thing, types.FunctionType):
-        return _importable(thing) or all(_pure(item, seen) for item in _references(thing))
-    if isinstance(thing, types.BuiltinFunctionType):
-        return thing.__self__ is None or isinstance(thing.__self__, (types.ModuleType, type))
-    if isinstance(thing, types.MethodType):
+    if kind is types.FunctionType:
+        return _by_name(thing) or _pure_code(thing, seen)
+    if kind is _CACHED:
+        return _by_name(thing)
+    if kind in (types.BuiltinFunctionType, types.MethodWrapperType):
+        return thing.__self__ is None or _pure(thing.__self__, seen)
+    if kind is types.MethodType:
         return isinstance(thing.__self__, type) and _pure(thing.__func__, seen)
-    return _is_proxy(thing)
+    if kind is functools.partial:
+        parts = (thing.func, *thing.args, *thing.keywords.values())
+        return all(_pure(part, seen) for part in parts)
+    call = kind.__dict__.get("__call__")
+    if type(call) is types.FunctionType and not _by_name(kind):
+        state = getattr(thing, "__dict__", {}).values()
+        return not _stores(call.__code__) and _pure(call, seen) and all(_pure(item, seen) for item in state)
+    return False
 
 
-def _is_proxy(thing: Any) -> bool:
-    return "_isolate_" in dir(type(thing))
+def _pure_code(function: types.FunctionType, seen: set[int]) -> bool:
+    parts = [*_references(function)]
+    if _stores(function.__code__) and any(
+        isinstance(part, (type, types.FunctionType)) and not _by_name(part) for part in parts
+    ):
+        return False  # `Config.hits += 1`: the copy of the class would be counted up
+    return all(_pure(part, seen) for part in parts)
 
 
-def _importable(function: types.FunctionType) -> bool:
-    """Return whether the companion finds the same function by its name."""
+def _stores(code: types.CodeType) -> bool:
+    return any(step.opname in _STORES for step in dis.get_instructions(code)) or any(
+        _stores(inner) for inner in code.co_consts if isinstance(inner, types.CodeType)
+    )
+
+
+def _by_name(function: Any) -> bool:
+    """Return whether the companion finds the same function or class by its name."""
     if function.__module__ == "__main__":
         return False
     found: Any = sys.modules.get(function.__module__ or "")
@@ -59,6 +105,7 @@ def _references(function: types.FunctionType) -> Iterator[Any]:
     """Yield what a function refers to: cells, defaults, and globals that its code reads or writes."""
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
+    yield from function.__dict__.values()
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents

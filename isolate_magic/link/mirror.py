@@ -7,13 +7,13 @@ the mirror of a namedtuple class is a real tuple class.
 
 from __future__ import annotations
 
-import collections
-import collections.abc
+import copyreg
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from isolate_magic.errors import NotSupported
-from isolate_magic.link.proxy import Function, Proxy, signature
+from isolate_magic.errors import NotSupported, TransferError
+from isolate_magic.link import lookalike
+from isolate_magic.link.proxy import BLOCKED, Function, ModuleName, Proxy, signature
 from isolate_magic.link.refs import Claim
 
 
@@ -27,6 +27,8 @@ class Description(NamedTuple):
         methods: the names of its ordinary methods.
         fields: the names of a namedtuple's fields, or None.
         callable_text: whether instances have a `__doc__` of their own (functions, modules).
+        checks: whether its metaclass answers `isinstance` and `issubclass` itself, as an ABC's does.
+        origin: the class of this session that it is a copy of, or None.
     """
 
     module: str
@@ -37,6 +39,8 @@ class Description(NamedTuple):
     methods: tuple[str, ...]
     fields: tuple[str, ...] | None
     callable_text: bool
+    checks: bool
+    origin: type | None
 
 
 _UNARY = "neg pos abs invert int float complex index trunc floor ceil len length_hint next reversed bool hash iter"
@@ -45,21 +49,9 @@ _BINARY = (
     "rsub rmul rmatmul rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand ror rxor iadd isub imul "
     "imatmul itruediv ifloordiv imod ipow ilshift irshift iand ior ixor getitem delitem contains missing round"
 )
-_OTHER = "setitem enter exit call bytes instancecheck subclasscheck"
+_OTHER = "setitem enter exit call bytes fspath"
 SPECIAL = frozenset(f"__{name}__" for name in f"{_UNARY} {_BINARY} {_OTHER}".split())
 """The special methods that a proxy forwards where the remote class defines them."""
-
-LOOKALIKE: dict[str, type] = {
-    f"{cls.__module__}.{cls.__qualname__}": cls
-    for cls in (
-        list, dict, set, frozenset, tuple, bytearray, collections.deque, collections.OrderedDict,
-        collections.defaultdict, collections.Counter,
-    )
-}  # fmt: skip
-"""Builtin classes: their proxies answer `isinstance(x, list)` with yes."""
-
-_making = False
-
 
 class Mirror(type):
     """Be the class of all mirrors: a mirror is also the proxy of the remote class itself."""
@@ -67,7 +59,7 @@ class Mirror(type):
     _isolate_class_: Claim
 
     def __new__(mcs, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> Any:
-        if not _making:
+        if "_isolate_class_" not in space:
             raise NotSupported(
                 f"class {name} cannot derive from a class that lives in a companion; "
                 "define it there, in an %%isolated cell or with companion.run"
@@ -79,8 +71,8 @@ class Mirror(type):
         return claim.owner.call(claim, "", args, kwargs)
 
     def __getattr__(cls, name: str) -> Any:
-        if name.startswith(("_ipython_", "_repr_", "_isolate_", "__array_", "__abstract", "__set_name__")):
-            raise AttributeError(name)
+        if name in BLOCKED or name.startswith(("_ipython_", "_repr_", "_isolate_", "__array_", "__abstract")):
+            raise AttributeError(f"the proxy of a class does not forward {name!r}")
         claim = cls.__dict__["_isolate_class_"]
         return claim.owner.get(claim, name)
 
@@ -94,7 +86,7 @@ class Mirror(type):
 
     def __dir__(cls) -> list[str]:
         claim = cls.__dict__["_isolate_class_"]
-        return sorted(claim.owner.call(claim, "__dir__", (), {}))
+        return list(claim.owner.call(claim, "__dir__", (), {}))
 
     def __getitem__(cls, key: Any) -> Any:
         claim = cls.__dict__["_isolate_class_"]
@@ -117,6 +109,41 @@ class Mirror(type):
         """Give the signature of the constructor."""
         return signature(cls)
 
+    def __instancecheck__(cls, thing: Any) -> bool:
+        kind = type(thing)
+        return type.__instancecheck__(cls, thing) or cls in _line(kind) or cls._isolate_asks_(kind)
+
+    def __subclasscheck__(cls, kind: type) -> bool:
+        # Classes from here never make a call: the ABCs here look at every registered mirror.
+        return (
+            type.__subclasscheck__(cls, kind)
+            or cls in _line(kind)
+            or (isinstance(kind, Mirror) and cls._isolate_asks_(kind))
+        )
+
+    def _isolate_asks_(cls, kind: type) -> bool:
+        """Let a class with a `__subclasscheck__` of its own, such as an ABC, answer for itself."""
+        claim = cls.__dict__["_isolate_class_"]
+        if not cls.__dict__["_isolate_checks_"] or claim.owner.death:
+            return False
+        try:
+            return bool(claim.owner.call(claim, "__subclasscheck__", (kind,), {}))
+        except TransferError:  # a class that cannot travel, or of another companion
+            return False
+
+
+def _line(kind: type) -> frozenset[type]:
+    """Return the mirrors above a mirror, also those that Python could not have as its bases."""
+    line: frozenset[type] = kind.__dict__.get("_isolate_line_", frozenset())
+    return line
+
+
+def _refuse(cls: Mirror) -> Any:
+    raise TypeError(f"class {cls.__qualname__} lives in a companion and cannot be pickled; pickle byvalue(x)")
+
+
+copyreg.pickle(Mirror, _refuse)  # type: ignore[arg-type]
+
 
 def build(told: Description, claim: Claim) -> type:
     """Make the mirror of a class.
@@ -125,53 +152,70 @@ def build(told: Description, claim: Claim) -> type:
         told: what the companion says of the class.
         claim: the claim on the class.
     """
+    line = {up for base in told.bases for up in (base, *_line(base))}
     space: dict[str, Any] = {
         "__module__": told.module,
         "__qualname__": told.name,
         "_isolate_class_": claim,
+        "_isolate_line_": frozenset(line),
+        "_isolate_checks_": told.checks,
     }
     if not told.callable_text:
         space["__doc__"] = told.text
-    exceptions = [base for base in told.bases if issubclass(base, BaseException)]
+    exceptions = tuple(base for base in told.bases if issubclass(base, BaseException))
+    if told.origin is not None and issubclass(told.origin, BaseException):
+        exceptions, space["_isolate_origin_"] = (told.origin,), told.origin
     if exceptions:
-        return _make(told, tuple(exceptions), space | {"__str__": _text, "__getattr__": _fault_attribute})
+        return _make(told, exceptions, space | {"__str__": _text, "__getattr__": _fault_attribute})
     if told.fields is not None:
         return _make(told, (tuple,), space | _record(told))
+    return _make_proxy(told, space)
+
+
+def _make_proxy(told: Description, space: dict[str, Any]) -> type:
+    """Make the mirror of a class whose instances are proxies."""
     space["__slots__"] = ()
-    for name in told.special:
-        if name.lstrip("-") in SPECIAL:
-            space[name.lstrip("-")] = None if name[0] == "-" else _forward(name)
     full = f"{told.module}.{told.name}"
-    if full == "numpy.ndarray":
-        space |= _ARRAY
+    real = told.origin or lookalike.REAL.get(full)
+    like = real or next((found for base in told.bases if (found := _likeness(base))), None)
+    names = [name for name in told.special if name.lstrip("-") in SPECIAL]
+    if real in lookalike.CONCATENATED and "__radd__" not in names:
+        names.append("__radd__")  # `[1] + p`: a list here knows no proxy
+    for name in names:
+        space[name.lstrip("-")] = None if name[0] == "-" else _forward(name)
+    if "__array__" in told.special:
+        space["__array__"] = _as_array
+    if {"__array_ufunc__", "__array_priority__"} & set(told.special):
+        space["__array_ufunc__"] = None  # numpy here must leave `array + proxy` to the proxy (NEP 13)
     bases = tuple(base for base in told.bases if issubclass(base, Proxy))
     if not bases:
         bases = (Function if told.callable_text else Proxy,)
+    if told.callable_text:
+        space |= {"__module__": ModuleName(told.module), "__doc__": Function.__dict__["__doc__"]}
+    elif "__call__" in space:
+        space["__signature__"] = property(signature)
     inherited: set[str] = set().union(*(base._isolate_methods_ for base in bases))
     space["_isolate_methods_"] = frozenset(told.methods) | inherited
-    real = LOOKALIKE.get(full)
-    space["__class__"] = property(lambda self: real) if real else property(type)
-    cls: type = _make(told, bases, space)
-    if real:
-        _register(cls, real)
-    return cls
+    space["_isolate_like_"] = like
+    space["__class__"] = property(lambda self: like) if like else property(type)
+    made: type = _make(told, bases, space)
+    names_above = {full, *(f"{up.__module__}.{up.__qualname__}" for up in space["_isolate_line_"])}
+    for abstract in lookalike.abstracts(names_above, real):
+        abstract.register(made)
+    return made
+
+
+def _likeness(base: type) -> type | None:
+    """Return the class here that instances of a base pass for: its lookalike, or a class both sides have."""
+    if issubclass(base, Proxy):
+        return base.__dict__.get("_isolate_like_")
+    if isinstance(base, Mirror):
+        return tuple if issubclass(base, tuple) else None
+    return base
 
 
 def _make(told: Description, bases: tuple[type, ...], space: dict[str, Any]) -> Any:
-    global _making
-    _making = True
-    try:
-        return Mirror(told.name.rpartition(".")[2], bases, space)
-    finally:
-        _making = False
-
-
-def _register(cls: type, real: type) -> None:
-    """Let the abstract classes of a builtin hold for its mirror too."""
-    for name in collections.abc.__all__:
-        abstract: Any = getattr(collections.abc, name)
-        if issubclass(real, abstract):
-            abstract.register(cls)
+    return Mirror(told.name.rpartition(".")[2], bases, space)
 
 
 def _forward(name: str) -> Callable[..., Any]:
@@ -187,8 +231,16 @@ def _forward(name: str) -> Callable[..., Any]:
         claim = self._isolate_
         return claim.owner.call(claim, name, args, {})
 
-    forward.__name__ = name
-    return forward
+    def compare(self: Any, other: Any) -> Any:
+        claim = self._isolate_
+        try:
+            return claim.owner.call(claim, name, (other,), {})
+        except TransferError:  # what cannot even travel there is not equal to anything there
+            return NotImplemented
+
+    made = compare if name in ("__eq__", "__ne__") else forward
+    made.__name__ = name
+    return made
 
 
 def _text(self: Any) -> Any:
@@ -203,14 +255,21 @@ def _fault_attribute(self: Any, name: str) -> Any:
 
 
 def _record(told: Description) -> dict[str, Any]:
-    """Return what a namedtuple's mirror needs: fields by name, and its own repr."""
+    """Return what a namedtuple's mirror needs: fields by name; the rest is computed over there."""
     fields = told.fields or ()
-    space: dict[str, Any] = {"__slots__": (), "_fields": fields, "__repr__": _record_repr}
+    space: dict[str, Any] = {
+        "__slots__": (), "_fields": fields, "__new__": _record_new, "__repr__": _record_repr,
+        "__getnewargs__": lambda self: tuple(self), "__getattr__": _record_attribute,
+    }  # fmt: skip
     for index, field in enumerate(fields):
         space[field] = property(lambda self, index=index: self[index])
-    for name in set(told.methods) - set(space):
+    for name in {name for name in told.special if name in SPECIAL and name not in tuple.__dict__}:
         space[name] = _record_method(name)
     return space
+
+
+def _record_new(cls: type, *items: Any) -> Any:
+    return tuple.__new__(cls, items)  # for `copy` and `pickle`; a call of the class goes to the companion
 
 
 def _record_repr(self: Any) -> str:
@@ -218,10 +277,17 @@ def _record_repr(self: Any) -> str:
     return f"{type(self).__name__}({parts})"
 
 
+def _record_attribute(self: Any, name: str) -> Any:
+    if name in BLOCKED or name.startswith(("__", "_ipython_", "_repr_", "_isolate_")):
+        raise AttributeError(name)
+    claim = type(self).__dict__["_isolate_class_"]
+    return claim.owner.call(claim.owner.service, "attribute", (self, name), {})
+
+
 def _record_method(name: str) -> Callable[..., Any]:
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def method(self: Any, *args: Any) -> Any:
         claim = type(self).__dict__["_isolate_class_"]
-        return claim.owner.call(claim, name, (self, *args), kwargs)
+        return claim.owner.call(claim.owner.service, "method_of", (self, name, *args), {})
 
     method.__name__ = name
     return method
@@ -230,9 +296,5 @@ def _record_method(name: str) -> Callable[..., Any]:
 def _as_array(self: Any, dtype: Any = None, copy: Any = None) -> Any:
     if copy is False:
         raise ValueError("an array in a companion cannot be had here without a copy")
-    array = self._isolate_.owner.copy(self)
+    array = self._isolate_.owner.copy(self._isolate_.owner.ask("array_of", self))
     return array if dtype is None else array.astype(dtype, copy=False)
-
-
-# numpy of the host must leave `host_array + proxy` to the proxy (NEP 13), and may ask for a copy.
-_ARRAY = {"__array__": _as_array, "__array_ufunc__": None}

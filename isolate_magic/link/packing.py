@@ -1,11 +1,12 @@
 """Host to companion: anything that pickles, with arrays beside it, proxies and callbacks by number.
 
 The companion may trust the host, so this direction is cloudpickle; the other one never is. The host
-packs, the companion unpacks.
+packs, the companion unpacks (both sides).
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import types
@@ -15,10 +16,12 @@ import cloudpickle
 
 from isolate_magic.errors import TransferError
 from isolate_magic.link.foreign import numpy as foreign_numpy
-from isolate_magic.link.functions import travels
+from isolate_magic.link.functions import may_stay, travels
 from isolate_magic.link.proxy import Method, claim_of
+from isolate_magic.link.refs import Claim
 
-_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_ADVICE = "Make the object there instead, or pass the plain data it is made from"
+_FAILURES = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError)
 
 
 class Travelling:
@@ -28,6 +31,10 @@ class Travelling:
         self.function = function
 
 
+class HostError(Exception):
+    """Stand for an exception of the main session that cannot travel as itself."""
+
+
 class Packer(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickle host objects for one companion.
 
@@ -35,28 +42,81 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]
         file: where the pickle goes.
         owner: the conversation; it lends functions and knows its own proxies.
         beside: gets the buffers that travel beside the pickle.
+        careful: whether an exception that does not pickle shall travel as a `HostError`.
     """
 
-    def __init__(self, file: Any, owner: Any, beside: list[pickle.PickleBuffer]) -> None:
+    def __init__(self, file: Any, owner: Any, beside: list[pickle.PickleBuffer], careful: bool = True) -> None:
         super().__init__(file, protocol=5, buffer_callback=beside.append)
         self.owner = owner
+        self.lent: list[int] = []
+        self._careful = careful
         self._sent: set[int] = set()
 
     def reducer_override(self, obj: Any) -> Any:
         """Reduce what pickle would get wrong: proxies, functions that must stay, arrays."""
         if type(obj) is Method:
             obj = obj.fetch()
-        if type(obj) is Travelling:
-            self._sent.add(id(obj.function))
-            return _same, (obj.function,)
         claim = claim_of(obj)
         if claim is not None:
             return _own, (self.owner.number_of(claim),)
-        if isinstance(obj, _FUNCTIONS) and id(obj) not in self._sent and not travels(obj):
-            return _callback, (self.owner.lend(obj), getattr(obj, "__name__", "function"))
-        if type(obj).__name__ == "ndarray" and type(obj).__module__ == "numpy" and not obj.dtype.hasobject:
-            return foreign_numpy.reduce_array(obj)
-        return super().reducer_override(obj)
+        if may_stay(obj) and id(obj) not in self._sent and not travels(obj):
+            return _callback, (self._lend(obj), _name(obj))
+        if type(obj).__name__ == "ndarray" and type(obj).__module__ == "numpy":
+            return foreign_numpy.reduce_array(obj) or NotImplemented
+        special = _SPECIAL.get(type(obj))
+        if special is not None:
+            return special(self, obj)
+        if isinstance(obj, BaseException):
+            return self._error(obj)
+        reduced = super().reducer_override(obj)
+        if isinstance(obj, type) and reduced is not NotImplemented and obj.__module__ != "builtins":
+            maker, args, *rest = reduced
+            return _copied_class, (self._lend(obj), maker, args), *rest
+        return reduced
+
+    def roll_back(self) -> None:
+        """Take back what was lent for a pickle that is not sent."""
+        for number in self.lent:
+            self.owner.lent.drop((number, 1))
+
+    def _lend(self, obj: Any) -> int:
+        number: int = self.owner.lend(obj)
+        self.lent.append(number)
+        return number
+
+    def _travelling(self, obj: Travelling) -> Any:
+        self._sent.add(id(obj.function))
+        return _same, (obj.function,)
+
+    def _file(self, obj: Any) -> Any:
+        raise TypeError(f"the open file {getattr(obj, 'name', '?')!r} belongs to this process")
+
+    def _error(self, error: BaseException) -> Any:
+        """Reduce an exception so that it is the same object again when it comes back."""
+        text = f"{type(error).__name__}: {error}"
+        maker, args, *rest = error.__reduce_ex__(5)
+        if rest and isinstance(rest[0], dict):
+            rest[0] = {name: value for name, value in rest[0].items() if not name.startswith("_isolate_")}
+        if self._careful:
+            trial = Packer(io.BytesIO(), self.owner, [], careful=False)
+            try:
+                trial.dump((maker, args, rest))
+            except _FAILURES:
+                maker, args, rest = HostError, (text,), []
+            finally:
+                trial.roll_back()
+        return _host_error, (self._lend(error), text, maker, args), *rest
+
+
+_SPECIAL: dict[type, Any] = {
+    Travelling: Packer._travelling,
+    types.TracebackType: lambda packer, obj: (_nothing, ()),  # `__exit__` gets one; its frames stay here
+    io.TextIOWrapper: Packer._file,
+    io.BufferedReader: Packer._file,
+    io.BufferedWriter: Packer._file,
+    io.BufferedRandom: Packer._file,
+    io.FileIO: Packer._file,
+}
 
 
 def pack(value: Any, owner: Any) -> tuple[bytes, list[Any]]:
@@ -69,16 +129,51 @@ def pack(value: Any, owner: Any) -> tuple[bytes, list[Any]]:
         TransferError: something in `value` cannot travel; the text says what, and what to do.
     """
     file, beside = io.BytesIO(), list[pickle.PickleBuffer]()
+    packer = Packer(file, owner, beside)
     try:
-        Packer(file, owner, beside).dump(value)
-    except (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        if isinstance(error, TransferError):
+        packer.dump(value)
+        return file.getvalue(), [buffer.raw() for buffer in beside]
+    except BaseException as error:
+        packer.roll_back()
+        if isinstance(error, TransferError) or not isinstance(error, _FAILURES):
             raise
         raise TransferError(
-            f"this value cannot travel to companion {owner.name!r}: {error}. "
-            "Make the object there instead, or pass the plain data it is made from"
+            f"{_culprit(value, owner)} cannot travel to companion {owner.name!r}: {error}. {_ADVICE}"
         ) from error
-    return file.getvalue(), [buffer.raw() for buffer in beside]
+
+
+def _culprit(value: Any, owner: Any) -> str:
+    """Say which argument it was; arguments come as a tuple and a dict."""
+    match value:
+        case (Travelling(), tuple(args), dict(named)), {}:
+            pass  # `companion.call(function, ...)`: the caller counts from its own first argument
+        case (tuple(args), dict(named)):
+            pass
+        case _:
+            return "this value"
+    for label, item in (*enumerate(args, 1), *named.items()):
+        if not _packs(item, owner):
+            kind = type(item)
+            full = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+            return f"argument {label!r}, of type {full},"
+    return "this value"
+
+
+def _packs(value: Any, owner: Any) -> bool:
+    trial = Packer(io.BytesIO(), owner, [])
+    try:
+        trial.dump(value)
+    except _FAILURES:
+        return False
+    finally:
+        trial.roll_back()
+    return True
+
+
+def _name(function: Any) -> str:
+    if isinstance(function, functools.partial):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 here: Any = None
@@ -86,8 +181,18 @@ here: Any = None
 
 
 def unpack(data: Any, buffers: list[Any]) -> Any:
-    """Load what `pack` made (companion only: it trusts the host)."""
-    return pickle.loads(data, buffers=buffers)
+    """Load what `pack` made (companion only: it trusts the host).
+
+    Raises:
+        TransferError: a class or module of the pickle cannot be had here.
+    """
+    try:
+        return pickle.loads(data, buffers=buffers)
+    except Exception as error:  # border: unpickling runs the classes' own code
+        raise TransferError(
+            f"the arguments cannot be made in the companion: {type(error).__name__}: {error}. The modules and "
+            "classes they need must be importable there"
+        ) from error
 
 
 def _own(number: int) -> Any:
@@ -98,5 +203,25 @@ def _same(function: Any) -> Any:
     return function
 
 
+def _nothing() -> None:
+    return None
+
+
 def _callback(number: int, name: str) -> Any:
     return here.callback(number, name)
+
+
+def _copied_class(number: int, maker: Any, args: Any) -> Any:
+    cls = maker(*args)
+    here.adopt(cls, number)
+    return cls
+
+
+def _host_error(number: int, text: str, maker: Any, args: Any) -> BaseException:
+    claim = Claim(here, number, text)
+    try:
+        error = maker(*args)
+    except Exception:  # border: the class's own `__init__`, which may want other arguments than `args`
+        error = maker.__new__(maker, *args) if isinstance(maker, type) else HostError(text)
+    error.__dict__["_isolate_"] = claim
+    return error  # type: ignore[no-any-return]

@@ -18,7 +18,7 @@ BLOCKED = frozenset({
     "__array_finalize__", "__cuda_array_interface__", "__dlpack__", "__dlpack_device__", "__buffer__",
     "__arrow_c_stream__", "__arrow_c_array__", "__arrow_c_schema__", "__dataframe__", "__getstate__",
     "__reduce__", "__reduce_ex__", "__copy__", "__deepcopy__", "__await__", "__aiter__", "__anext__",
-    "__aenter__", "__aexit__", "__mro_entries__", "__set_name__", "__fspath__", "__objclass__",
+    "__aenter__", "__aexit__", "__mro_entries__", "__set_name__", "__objclass__", "__array_function__",
 })  # fmt: skip
 """Names that a proxy never forwards: they hand out addresses, or would change how Python sees it."""
 
@@ -65,7 +65,7 @@ class Proxy:
         return text
 
     def __dir__(self) -> list[str]:
-        return sorted(_invoke(self, "__dir__"))
+        return list(_invoke(self, "__dir__"))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(f"a proxy of {self._isolate_.label} cannot be pickled; pickle byvalue(x)")
@@ -102,13 +102,34 @@ class Function(Proxy):
         return self.__getattr__("__doc__")
 
 
-class Module(Proxy):
+class ModuleName(str):
+    """Be the `__module__` of a mirror of functions; their own `__module__` is asked for over there."""
+
+    __slots__ = ()
+
+    def __get__(self, proxy: Any, kind: Any = None) -> Any:
+        return str(self) if proxy is None else proxy.__getattr__("__module__")
+
+
+class _Remembering(Proxy):
+    __slots__ = ("__dict__",)
+
+
+remembered: Any = _Remembering.__dict__["__dict__"].__get__
+"""Return what a module proxy remembers; its `__dict__` is the remote module's."""
+
+
+class Module(_Remembering):
     """Stand for a module; it imports itself again when its companion has been replaced.
 
     Submodules, classes and functions are remembered, so `np.linalg.svd(x)` is one round trip.
     """
 
-    __slots__ = ("__dict__",)
+    __slots__ = ()
+
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
+        return self.__getattr__("__dict__")
 
     @property
     def __class__(self) -> Any:
@@ -126,15 +147,15 @@ class Module(Proxy):
             claim = claim.owner.successor(self)
         value = claim.owner.get(claim, name)
         if isinstance(value, (Module, Function, type)):
-            self.__dict__[name] = value
+            remembered(self)[name] = value
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self.__dict__.pop(name, None)
+        remembered(self).pop(name, None)
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
-        self.__dict__.pop(name, None)
+        remembered(self).pop(name, None)
         super().__delattr__(name)
 
     def __dir__(self) -> list[str]:
@@ -165,18 +186,28 @@ class Method:
         return claim.owner.call(claim, self.__name__, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
+        if name in BLOCKED or name.startswith(("_ipython_", "_repr_", "_isolate_")):
+            raise AttributeError(f"a proxy does not forward {name!r}")
         return getattr(self.fetch(), name)
 
     def __repr__(self) -> str:
         return repr(self.fetch())
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Method):
+        if type(other) is not Method:
             return NotImplemented
         return self.__self__ is other.__self__ and self.__name__ == other.__name__
 
     def __hash__(self) -> int:
         return hash((id(self.__self__), self.__name__))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__self__.__reduce_ex__(protocol)
+
+    @property
+    def __class__(self) -> Any:
+        # A routine for pydoc and inspect, but not one that would be taken apart by `__func__`.
+        return types.BuiltinMethodType
 
     @property
     def __signature__(self) -> Any:

@@ -89,7 +89,7 @@ def flat(array: Any, order: str) -> Any:
     """Return the bytes of an array as one contiguous buffer, without a copy where there is a choice."""
     import numpy as np
 
-    if not array.size:
+    if not array.nbytes:
         return b""
     if order == "C":
         array = np.ascontiguousarray(array)
@@ -121,13 +121,16 @@ def unwrap_array(value: f.Array, inner: Callable[[Any], Any], fill: Callable[...
     return array
 
 
-def reduce_array(array: Any) -> tuple[Any, ...]:
+def reduce_array(array: Any) -> tuple[Any, ...] | None:
     """Reduce an array for a pickle of protocol 5 with its bytes beside it (host to companion).
 
-    Raises:
-        ValueError: the array holds Python objects.
+    Returns:
+        what pickle wants; None if the array holds Python objects, or has a dtype that only pickle knows.
     """
-    text = describe(array.dtype)
+    try:
+        text = describe(array.dtype)
+    except ValueError:
+        return None
     order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
     return rebuild, (text, array.shape, order, pickle.PickleBuffer(flat(array, order)))
 
@@ -136,6 +139,15 @@ def rebuild(text: Any, shape: tuple[int, ...], order: str, body: Any) -> Any:
     """Make the array over the bytes that came; it is read-only, because a write would be lost."""
     import numpy as np
 
-    array: Any = np.ndarray(shape, dtype_of(text), memoryview(body).toreadonly(), order=order)  # type: ignore[call-overload]
+    array: Any = np.ndarray(shape, dtype_of(text), body, order=order)  # type: ignore[call-overload]
+    array.flags.writeable = False
     return array
 
+
+def unlock(value: Any) -> None:
+    """Let the companion write to an array that shall be its own from now on; other values stay as they are."""
+    if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray" and value.base is not None:
+        try:
+            value.flags.writeable = True
+        except ValueError:  # its bytes are in a sealed memfd
+            return
