@@ -217,7 +217,7 @@ class Conversation(Inbox):
             the `Reply` or `Failure`.
         """
         if not in_main_thread():
-            return self._exchange(number, packet, what)
+            return self.exchange(number, packet, what)
         process, outer = self.process, self.hold
         hold = Hold(
             lambda: process.interrupt(number),
@@ -226,7 +226,7 @@ class Conversation(Inbox):
         try:
             hold.begin()
             self.hold = hold
-            frame = self._exchange(number, packet, what)
+            frame = self.exchange(number, packet, what)
         finally:
             self.hold = outer
             hold.end()
@@ -237,14 +237,6 @@ class Conversation(Inbox):
                 self._put_away(frame)
                 raise
         return frame
-
-    def _exchange(self, number: int, packet: bytes, what: Any) -> Any:
-        try:
-            return self.exchange(number, packet, what)
-        except OSError:
-            # The send failed: the companion is dying. Whoever reads next finds out how.
-            self.find_death()
-            raise self.gone() from None
 
     def _put_away(self, frame: Any) -> None:
         """Adopt and drop what came although it is no longer wanted, so that the companion can free it."""

@@ -187,6 +187,10 @@ class Inbox(Peer):
         self.find_death()
         return self.gone()
 
+    def lost(self) -> None:
+        """Find the death of a companion to which nothing can be sent."""
+        self.find_death()
+
     def find_death(self) -> None:
         """Wait for the end of a companion that is dying, and bury it."""
         with self.reader:

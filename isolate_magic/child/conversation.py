@@ -418,6 +418,10 @@ class Conversation(Peer):
             self.due.difference_update(self.active)
             raise KeyboardInterrupt
 
+    def lost(self) -> None:
+        """Leave with the host."""
+        os._exit(0)
+
     def gone(self) -> Exception:
         """Say that the host has left; nobody will read it."""
         return ConnectionError("the main session is gone")

@@ -8,12 +8,16 @@ in the thread whose call led to it.
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections import deque
 from itertools import count
 from typing import Any
 
 from isolate_magic.link import frames as f
+
+
+_BROKEN = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
 
 
 class Slot:
@@ -84,12 +88,21 @@ class Peer:
         slot = Slot(what)
         self.slots[number] = slot
         try:
-            self.sock.send(packet)
+            try:
+                self.sock.send(packet)
+            except OSError as error:
+                if error.errno not in _BROKEN:  # a signal handler has raised a TimeoutError, say
+                    raise
+                self.lost()
             return self.wait(slot)
         finally:
             del self.slots[number]
             if slot.frame is None and not self.closed:
                 self.abandon(number, slot)
+
+    def lost(self) -> None:
+        """Find out why nothing can be sent any more."""
+        raise NotImplementedError
 
     def abandon(self, number: int, slot: Slot) -> None:
         """Take note that an exception, of a signal handler say, has ended the wait for a reply."""
