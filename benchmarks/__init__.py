@@ -1,0 +1,1 @@
+"""Measure companions beside their peers, in one run: `python -m benchmarks` (docs/performance.md)."""

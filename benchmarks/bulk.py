@@ -1,0 +1,160 @@
+"""Arrays: out of a companion by `byvalue` and into it as an argument, beside the bare system calls."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import time
+from typing import Any
+
+from benchmarks import things
+from benchmarks.driver import Contestant
+from benchmarks.harness import Field, Figure, Turn
+from benchmarks.peers import end, fork, receive_pickle, send_pickle
+
+SIZES = (8, 80, 800)
+"""In millions of bytes."""
+
+_CHUNK = 1 << 30
+
+
+def length(megabytes: int) -> int:
+    """Return how many float64 items an array of this size has."""
+    return megabytes * 1_000_000 // 8
+
+
+class Ours(Contestant):
+    """Copy arrays out of a companion and into it."""
+
+    measures_itself = True
+
+    def __init__(self) -> None:
+        from isolate_magic import Companion
+
+        self.companion = Companion("benchmark", preload=["numpy"]).start()
+        self.module = self.companion.load_module("benchmarks.things")
+
+    def out(self, _number: int, megabytes: int) -> float:
+        """Copy an array out."""
+        from isolate_magic import byvalue
+
+        lent = self.module.ones(length(megabytes))
+        begin = time.perf_counter()
+        array = byvalue(lent)
+        took = time.perf_counter() - begin
+        _check(array, megabytes)
+        return took
+
+    def into(self, _number: int, megabytes: int) -> float:
+        """Call a function with an array."""
+        array = things.ones(length(megabytes))
+        last = self.module.last
+        begin = time.perf_counter()
+        found = last(array)
+        took = time.perf_counter() - begin
+        _check([found], megabytes)
+        return took
+
+    def stop(self) -> None:
+        """End the companion."""
+        self.companion.close()
+
+
+def _check(array: Any, megabytes: int) -> None:
+    if array[-1] != 1.0 or getattr(array, "nbytes", megabytes * 1_000_000) != megabytes * 1_000_000:
+        raise RuntimeError("wrong data")
+
+
+class Bare(Contestant):
+    """Make the system calls and nothing else: no request, no reply, no check of what came."""
+
+    measures_itself = True
+
+    def __init__(self) -> None:
+        # The fork comes first: numpy's import starts threads.
+        self.sock, theirs = socket.socketpair()
+        self.pid = fork(lambda: _hold_arrays(self.sock, theirs))
+        theirs.close()
+        self.libc = ctypes.CDLL(None, use_errno=True)
+
+    def out(self, _number: int, megabytes: int) -> float:
+        """Read an array of the child into a fresh one: `process_vm_readv`."""
+        import numpy as np
+
+        there = self._ask("ones", megabytes)
+        begin = time.perf_counter()
+        array = np.empty(length(megabytes))
+        self._move("process_vm_readv", array.ctypes.data, there, array.nbytes)
+        took = time.perf_counter() - begin
+        _check(array, megabytes)
+        return took
+
+    def into(self, _number: int, megabytes: int) -> float:
+        """Write an array into fresh memory of the child: `process_vm_writev`."""
+        array = things.ones(length(megabytes))
+        there = self._ask("room", megabytes)
+        begin = time.perf_counter()
+        self._move("process_vm_writev", array.ctypes.data, there, array.nbytes)
+        return time.perf_counter() - begin
+
+    def memcpy(self, _number: int, megabytes: int) -> float:
+        """Copy between two arrays of ours whose pages are all there."""
+        import numpy as np
+
+        source, target = things.ones(length(megabytes)), things.ones(length(megabytes))
+        begin = time.perf_counter()
+        np.copyto(target, source)
+        return time.perf_counter() - begin
+
+    def _ask(self, what: str, megabytes: int) -> int:
+        send_pickle(self.sock, (what, megabytes))
+        return int(receive_pickle(self.sock))
+
+    def _move(self, call: str, here: int, there: int, size: int) -> None:
+        done = 0
+        while done < size:
+            count = min(_CHUNK, size - done)
+            local, remote = (_Piece(start + done, count) for start in (here, there))
+            one, none = ctypes.c_ulong(1), ctypes.c_ulong(0)
+            moved = getattr(self.libc, call)(
+                self.pid, ctypes.byref(local), one, ctypes.byref(remote), one, none
+            )
+            if moved <= 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            done += moved
+
+    def stop(self) -> None:
+        """End the child."""
+        end(self.pid)
+
+
+class _Piece(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+def _hold_arrays(ours: socket.socket, theirs: socket.socket) -> None:
+    ours.close()
+    import numpy as np
+
+    array: Any = None
+    while True:
+        what, megabytes = receive_pickle(theirs)
+        array = None
+        array = things.ones(length(megabytes)) if what == "ones" else np.empty(length(megabytes))
+        send_pickle(theirs, array.ctypes.data)
+
+
+def run(field: Field, quick: bool) -> dict[str, Figure]:
+    """Measure this section; the quick run leaves the largest size out."""
+    field.enter({"bare": ("bulk:Bare", {}), "ours": ("bulk:Ours", {})})
+    figures = {}
+    for megabytes in SIZES[: 2 if quick else 3]:
+        turns = [Turn(f"memcpy {megabytes}", "bare", "memcpy", 1, (megabytes,))]
+        turns += [
+            Turn(f"{operation} {megabytes} {name}", name, operation, 1, (megabytes,))
+            for operation in ("out", "into")
+            for name in ("bare", "ours")
+        ]
+        figures |= field.rounds(turns, 2 if quick else {8: 15, 80: 9, 800: 5}[megabytes])
+    return figures

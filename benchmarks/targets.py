@@ -1,0 +1,119 @@
+"""What is to be measured and reached: every row of the table, every target, nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from benchmarks import bulk, calls
+
+
+@dataclass(frozen=True)
+class Target:
+    """Bound something about our figure.
+
+    Attributes:
+        bound: the number to reach.
+        kind: `times`: ours divided by the peer's; `faster`: the peer's divided by ours; `value`: ours
+            itself, in the row's unit. `faster` wants at least the bound, the others at most.
+        peer: the column of the other figure.
+    """
+
+    bound: float | None
+    kind: str
+    peer: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Name one row of the table.
+
+    Attributes:
+        section: the table that it belongs to.
+        title: what is measured.
+        unit: `us`, `ms`, `MB` or `GB/s`.
+        ours: the figure that is ours.
+        peers: the figures of the others, by column.
+        targets: what to reach; with a bound of None the ratio is shown and nothing asked.
+        size: bytes moved, for `GB/s`.
+    """
+
+    section: str
+    title: str
+    unit: str
+    ours: str
+    peers: Mapping[str, str] = field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
+    size: int = 0
+
+
+def _calls(place: str) -> tuple[Row, ...]:
+    # Across two CPUs most of the time is the wake-up, which nobody's code can change: no target there.
+    bound, bound_many = (1.25, 1.2) if place == calls.TOGETHER else (None, None)
+
+    def row(operation: str, title: str, bound: float | None) -> Row:
+        peers = {name: f"{operation} {place} {name}" for name in calls.CALLERS}
+        target = Target(bound, "times", "raw pickle")
+        return Row(f"Calls {place}", title, "us", peers.pop("ours"), peers, (target,))
+
+    many = Row(
+        f"Calls {place}", f"call, {calls.MANY:,} proxies alive", "us", f"call {place} ours, many held",
+        {"ours, none alive": f"call {place} ours"}, (Target(bound_many, "times", "ours, none alive"),),
+    )  # fmt: skip
+    return (
+        row("call", "call, int to int", bound), row("attribute", "attribute", None),
+        row("echo", "1 kB there and back", None), many,
+    )  # fmt: skip
+
+
+def _start(title: str, ours: str, peer: str, *targets: Target) -> Row:
+    return Row("Starts", title, "ms", ours, {"ipykernel": peer}, targets or (_FASTER,))
+
+
+_FASTER = Target(None, "faster", "ipykernel")
+
+
+def _array(direction: str, megabytes: int) -> Row:
+    title = f"{megabytes} MB {'by `byvalue`' if direction == 'out' else 'as an argument'}"
+    peers = {"warm memcpy": f"memcpy {megabytes}", "bare system call": f"{direction} {megabytes} bare"}
+    bound = 0.8 if direction == "out" and megabytes >= 80 else None
+    target = Target(bound, "faster", "bare system call")
+    ours = f"{direction} {megabytes} ours"
+    return Row("Arrays", title, "GB/s", ours, peers, (target,), megabytes * 1_000_000)
+
+
+ROWS = (
+    *(row for place in calls.PLACES for row in _calls(place)),
+    Row(
+        "Cells", "`%%isolated` of `1+1`, the whole cell", "ms", "cell ours", {"ipykernel": "cell ipykernel"},
+        (Target(0.5, "times", "ipykernel"),),
+    ),
+    Row(
+        "Cells", "the same, `run_cell_magic` alone", "ms", "magic ours", {"ipykernel": "cell ipykernel"},
+        (Target(None, "times", "ipykernel"),),
+    ),
+    _start("fork to first call, bare", "fork bare ours", "start bare ipykernel"),
+    _start(
+        "fork to first call, numpy and pandas", "fork loaded ours", "start loaded ipykernel",
+        Target(20, "value"), Target(40, "faster", "ipykernel"),
+    ),
+    _start("fork to first cell, bare", "fork cell bare ours", "start bare ipykernel"),
+    _start("fork to first cell, numpy and pandas", "fork cell loaded ours", "start loaded ipykernel"),
+    _start("`restart` to first call, bare", "restart bare ours", "restart bare ipykernel"),
+    _start(
+        "`restart` to first call, numpy and pandas", "restart loaded ours", "restart loaded ipykernel",
+        Target(30, "value"), _FASTER,
+    ),
+    _start("no zygote yet, bare", "cold bare ours", "start bare ipykernel"),
+    _start("no zygote yet, numpy and pandas", "cold loaded ours", "start loaded ipykernel"),
+    *(_array(direction, megabytes) for direction in ("out", "into") for megabytes in bulk.SIZES),
+    Row(
+        "Memory", "one more, idle, numpy and pandas", "MB", "idle ours", {"ipykernel": "idle ipykernel"},
+        (Target(15, "value"),),
+    ),
+    Row(
+        "Memory", "one more, after some work with pandas", "MB", "used ours", {"ipykernel": "used ipykernel"},
+        (Target(None, "times", "ipykernel"),),
+    ),
+    Row("Memory", "the zygote, once for all of them", "MB", "zygote ours"),
+)  # fmt: skip

@@ -1,0 +1,73 @@
+"""The benchmarks run from end to end and measure every row; what the figures say is not tested."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = [sys.executable, "-m", "benchmarks", "--quick"]
+CALLERS = {"raw socket", "raw pickle", "Manager", "ipykernel", "ours"}  # rpyc need not be installed
+
+ROWS = [
+    *[
+        (f"Calls on {place}", title)
+        for place in ("one CPU", "two CPUs")
+        for title in ("call, int to int", "attribute", "1 kB there and back", "call, 100,000 proxies alive")
+    ],
+    ("Cells", "`%%isolated` of `1+1`, the whole cell"),
+    ("Cells", "the same, `run_cell_magic` alone"),
+    *[
+        ("Starts", f"{what}, {how}")
+        for what in ("fork to first call", "fork to first cell", "`restart` to first call", "no zygote yet")
+        for how in ("bare", "numpy and pandas")
+    ],
+    *[("Arrays", f"{size} MB {way}") for way in ("by `byvalue`", "as an argument") for size in (8, 80, 800)],
+    ("Memory", "one more, idle, numpy and pandas"),
+    ("Memory", "one more, after some work with pandas"),
+    ("Memory", "the zygote, once for all of them"),
+]
+
+
+@pytest.mark.timeout(400)
+def test_a_quick_run_measures_every_row_and_writes_text_json_and_markdown(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- measured -->\nold\n<!-- end -->\nafter\n")
+    figures = tmp_path / "figures.json"
+    done = subprocess.run(
+        [*COMMAND, "--json", figures, "--into", page], cwd=ROOT, capture_output=True, text=True, timeout=360
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {(row["section"], row["title"]): row for row in json.loads(figures.read_text())["rows"]}
+    assert sorted(rows) == sorted(ROWS)
+    for (section, title), row in rows.items():
+        assert title in done.stdout
+        two = os.cpu_count() > 1 or "two" not in section
+        if two and "800 MB" not in title:  # the quick run leaves the largest arrays out
+            assert row["values"]["ours"] > 0, title
+        if two and title == "call, int to int":
+            assert all(row["values"][name] > 0 for name in CALLERS)
+    text = page.read_text()
+    assert text.startswith("before\n<!-- measured -->\n\n| Calls on one CPU")
+    assert text.endswith("<!-- end -->\nafter\n")
+    assert "old" not in text.split("| Cells")[0]
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_ends_every_process_that_was_started():
+    run = subprocess.Popen([*COMMAND, "--only", "starts"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    harness = psutil.Process(run.pid)
+    # Some 2 drivers, 2 kernels, a zygote and a companion: by then it is in the midst of things.
+    while len(harness.children(recursive=True)) < 6:
+        assert run.poll() is None
+    family = harness.children(recursive=True)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(60) == 130
+    _, alive = psutil.wait_procs(family, timeout=10)
+    run.stdout.close()
+    assert not alive
