@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,9 @@ class StackFrame:
     line: int
     function: str
     source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}, in {self.function}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,6 @@ class CrashReport:
     stderr: str = ""
     peak_memory: int | None = None
     lifetime: float = 0.0
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def headline(self) -> str:
@@ -61,19 +63,22 @@ class CrashReport:
         return f"companion {self.companion!r} died{during}: {self.reason}"
 
     def __str__(self) -> str:
-        lines = [self.headline]
-        if self.stack:
-            lines.append("Python stack, innermost first:")
-            for frame in self.stack:
-                lines.append(f"  {frame.file}, line {frame.line}, in {frame.function}")
-                if frame.source:
-                    lines.append(f"    {frame.source}")
+        lines = [self.headline, "  ".join(f"{name}: {value}" for name, value in self.facts())]
+        lines.append(self._about_stack)
+        for frame in self.stack:
+            lines.append(f"  {frame}")
+            if frame.source:
+                lines.append(f"    {frame.source}")
         if self.stderr:
             lines.append("last lines on stderr:")
             lines += [f"  {line}" for line in self.stderr.splitlines()]
-        lines.append("  ".join(f"{name}: {value}" for name, value in self.facts()))
-        lines += self.notes
         return "\n".join(lines)
+
+    @property
+    def _about_stack(self) -> str:
+        if self.stack:
+            return "Python stack at death, innermost first:"
+        return f"no Python stack: {self.signal or 'a process that exits'} leaves none"
 
     def facts(self) -> list[tuple[str, str]]:
         """Return the numbers of the report as pairs of name and text."""
@@ -85,23 +90,24 @@ class CrashReport:
         return facts
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f'<tr><td style="{_CELL}">{_esc(frame.file)}</td><td style="{_CELL}">line {frame.line}</td>'
-            f'<td style="{_CELL}">{_esc(frame.function)}</td>'
-            f'<td style="{_CELL}"><code>{_esc(frame.source)}</code></td></tr>'
-            for frame in self.stack
-        )
+        facts = " &middot; ".join(f"{_esc(name)} {_esc(value)}" for name, value in self.facts())
         parts = [
             f'<div style="font-weight:600">&#9888; {_esc(self.headline)}</div>',
-            f'<div style="opacity:.75;margin:2px 0 6px">'
-            f"{' &middot; '.join(f'{_esc(name)} {_esc(value)}' for name, value in self.facts())}</div>",
+            f'<div style="{_DIM}">{facts}</div>',
+            f"<div>{_esc(self._about_stack)}</div>",
         ]
-        if rows:
-            parts.append(f'<div>Python stack, innermost first</div><table style="{_TABLE}">{rows}</table>')
+        if self.stack:
+            parts.append(f'<pre style="{_PRE}">{"".join(map(_frame, self.stack))}</pre>')
         if self.stderr:
-            parts.append(f'<div>last lines on stderr</div><pre style="{_PRE}">{_esc(self.stderr)}</pre>')
-        parts += [f"<div>{_esc(note)}</div>" for note in self.notes]
+            parts.append(f'<div>last lines on stderr:</div><pre style="{_PRE}">{_esc(self.stderr)}</pre>')
         return f'<div class="isolate-crash" style="{_CARD}">{"".join(parts)}</div>'
+
+
+def _frame(frame: StackFrame) -> str:
+    """Return one frame as HTML; the lines of cells stand out, the rest is library code."""
+    of_cell = frame.file.startswith("Cell In[")
+    source = f"\n    {_esc(frame.source)}" if frame.source else ""
+    return f'<span style="{_BOLD if of_cell else _DIM}">{_esc(str(frame))}{source}</span>\n'
 
 
 def _seconds(value: float) -> str:
@@ -117,6 +123,6 @@ _CARD = (
     "border-left:4px solid var(--jp-error-color1,#d32f2f);padding:6px 10px;margin:4px 0;"
     "color:var(--jp-content-font-color1,inherit)"
 )
-_TABLE = "border-collapse:collapse;margin:2px 0 6px"
-_CELL = "text-align:left;padding:1px 8px 1px 0"
-_PRE = "margin:2px 0;padding:4px;white-space:pre-wrap;background:var(--jp-layout-color2,rgba(128,128,128,.12))"
+_DIM = "opacity:.75"
+_BOLD = "font-weight:600"
+_PRE = "margin:4px 0;padding:6px 8px;white-space:pre-wrap;background:var(--jp-layout-color2,rgba(128,128,128,.12))"
