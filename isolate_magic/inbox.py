@@ -60,10 +60,11 @@ class Inbox(Peer):
             fds = {fd for fd, _ in ready}
             if self.process.pidfd in fds:
                 return self._end()
-            if self.process.pump() and self._tries:
-                self._tries -= 1  # a flood of output may not hold back a reply for ever
-                return None
+            found = self.process.pump()
             if self._fd not in fds:
+                return None
+            if found and self._tries:
+                self._tries -= 1  # a flood of output may not hold back a frame for ever
                 return None
         self._tries = _TRIES
         try:
@@ -167,7 +168,7 @@ class Inbox(Peer):
         self.desk.answer(frame)
 
     def orphan(self, frame: Any) -> None:
-        """Serve a thread of the companion that calls back while nobody waits."""
+        """Serve a thread of the companion that calls back of its own accord."""
         self.desk.answer_aside(frame)
 
     # ------------------------------------------------------------ the end

@@ -60,7 +60,7 @@ class Process:
         self._lock = threading.RLock()  # a signal handler may come in while this very thread holds it
         self._oom = autopsy.oom_kills()
         self.zygote = zygote
-        token = b"\x00" + secrets.token_bytes(19)
+        token = b"\xff" + secrets.token_bytes(19)  # no UTF-8 begins so, hence no text waits for the rest
         self._words = os.memfd_create("isolate-words", os.MFD_CLOEXEC)
         os.ftruncate(self._words, mmap.PAGESIZE)
         self.board = mmap.mmap(self._words, mmap.PAGESIZE)

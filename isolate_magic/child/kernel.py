@@ -59,14 +59,21 @@ class CompanionShell(ZMQInteractiveShell):
     Attributes:
         lines_before: lines that stand before the code in the editor's cell, so that tracebacks
             count as the reader does.
+        outcome: what came of the last cell, as IPython's `ExecutionResult`.
     """
 
     lines_before = 0
+    outcome: Any = None
 
     def transform_cell(self, raw_cell: str) -> str:
         """Transform IPython syntax, then move the code down to its place in the cell."""
         cell: str = super().transform_cell(raw_cell)
         return "\n" * self.lines_before + cell
+
+    def run_cell(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a cell and keep what came of it; `last_execution_result` misses early interrupts."""
+        self.outcome = super().run_cell(*args, **kwargs)
+        return self.outcome
 
 
 class CompanionKernel(IPythonKernel):
@@ -130,7 +137,7 @@ def run_cell(kernel: CompanionKernel, code: str, number: int, lines_before: int,
         finish(kernel.do_execute(code, silent=False))
     finally:
         session.hide_result = before
-    return shell.last_execution_result
+    return shell.outcome
 
 
 def finish(coroutine: Any) -> Any:

@@ -138,7 +138,7 @@ class Peer:
 
         Args:
             frame: what has arrived.
-            mine: the slot of the reading thread; without a `home` it takes requests that are nobody's.
+            mine: the slot of the reading thread, which needs no bell.
         """
         kind = type(frame)
         if kind is f.Reply or kind is f.Failure:
@@ -148,7 +148,7 @@ class Peer:
                 return
             slot.frame = frame
         elif kind is f.Call or kind is f.Get:
-            slot = (self.slots.get(frame.within) if frame.within else None) or self.home or mine
+            slot = (self.slots.get(frame.within) if frame.within else None) or self.home
             if slot is None:
                 self.orphan(frame)
                 return
@@ -160,7 +160,7 @@ class Peer:
             slot.bell.release()
 
     def orphan(self, frame: Any) -> None:
-        """Serve a request that arrived while nobody waits."""
+        """Serve a request that belongs to no waiting thread; only without a `home`."""
         self.answer(frame)
 
     def close(self) -> None:
