@@ -14,7 +14,7 @@ import psutil
 from isolate_magic import output, spawner
 from isolate_magic.errors import CellTimeout, StartError
 from isolate_magic.interrupts import Postponed
-from isolate_magic.link.proxy import Method, claim_of
+from isolate_magic.link.proxy import copied
 from isolate_magic.link.refs import Claim
 from isolate_magic.output import Sink
 from isolate_magic.process import Process
@@ -419,12 +419,7 @@ def byvalue(thing: Any) -> Any:
         TransferError: the object cannot be copied; the text says why.
         StaleProxyError: its companion is dead.
     """
-    if type(thing) is Method:
-        thing = thing.fetch()
-    claim = claim_of(thing)
-    if claim is None or isinstance(thing, BaseException):
-        return thing
-    return claim.owner.copy(thing)
+    return copied(thing)
 
 
 def _stop_all() -> None:

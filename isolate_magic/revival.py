@@ -65,7 +65,13 @@ class Revival:
     def copy(self, value: Any) -> Any:
         """Return a copy that the user has asked for; only here a pickle is taken."""
         if type(value) is not f.Pickled:
-            return self.value(value)
+            try:
+                return self.value(value)
+            except (copying.UnknownClass, TransferError):
+                for part in copying.parts(value):
+                    if type(part) is f.Remote:
+                        self._give_back(part)
+                raise
         data, buffers = self.body(value.data), [bytearray(self.body(buffer)) for buffer in value.buffers]
         try:
             return pickle.loads(data, buffers=buffers)
@@ -223,14 +229,15 @@ class Revival:
         """
         if isinstance(buffer, f.Inline):
             return buffer.data
-        _check_room(buffer.length)
         if isinstance(buffer, f.Remote):
             try:
+                _check_room(buffer.length)
                 return bulk.fetch_bytes(self.talk.pid, buffer.address, buffer.length)
             except OSError as error:
                 raise ValueError(str(error)) from error
             finally:
-                self.talk.drops.append((buffer.owner, 1))
+                self._give_back(buffer)
+        _check_room(buffer.length)
         return bytes(self._poured(buffer))
 
     def fill(self, buffer: Any, address: int, size: int) -> None:
@@ -244,14 +251,22 @@ class Revival:
             raise ValueError(f"{buffer.length} bytes for {size}")
         if isinstance(buffer, f.Remote):
             try:
+                _check_room(size)
                 bulk.fetch_to(self.talk.pid, buffer.address, address, size)
             except OSError as error:
                 raise ValueError(str(error)) from error
             finally:
-                self.talk.drops.append((buffer.owner, 1))
+                self._give_back(buffer)
             return
+        _check_room(size)
         source = self._poured(buffer)
         ctypes.memmove(address, bulk.address(source), size)
+
+    def _give_back(self, buffer: f.Remote) -> None:
+        """Let the companion free a body; the number 0 marks one that was given back before."""
+        if buffer.owner:
+            self.talk.drops.append((buffer.owner, 1))
+            buffer.owner = 0
 
     def _poured(self, buffer: Any) -> Any:
         if not isinstance(buffer, f.Poured):

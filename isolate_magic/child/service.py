@@ -236,6 +236,8 @@ class Service:
         except NoData as reason:
             if not pickles:
                 raise TransferError(f"{_name(target)} is not plain data ({reason})") from None
+        if isinstance(target, types.ModuleType):
+            raise TransferError(f"a module is no data: import {target.__name__} in the main session instead")
         beside: list[Any] = []
         try:
             body = cloudpickle.dumps(target, protocol=5, buffer_callback=beside.append)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from isolate_magic.link import frames as f
@@ -179,7 +179,17 @@ def _dict(value: f.Dict, inner: _Inner) -> Any:
     raise ValueError(f"{value.kind[:60]!r} is no mapping that travels")
 
 
-def _data(value: f.Data, _inner: _Inner) -> Any:
+def parts(value: Any) -> Iterator[Any]:
+    """Yield a frame value and everything inside it."""
+    yield value
+    inside = value if isinstance(value, tuple) else ()
+    if isinstance(value, f.Wire):
+        inside = tuple(getattr(value, name) for name in value.__struct_fields__)
+    for part in inside:
+        yield from parts(part)
+
+
+def _class_of(value: f.Data) -> type:
     found: Any = sys.modules.get(value.module)
     for part in value.name.split("."):
         found = vars(found).get(part) if found is not None else None
@@ -188,6 +198,11 @@ def _data(value: f.Data, _inner: _Inner) -> Any:
     names = {field.name for field in dataclasses.fields(found)}
     if names != {name for name, _ in value.fields}:
         raise UnknownClass(f"{value.module}.{value.name} has other fields here")
+    return found
+
+
+def _data(value: f.Data, _inner: _Inner) -> Any:
+    found = _class_of(value)
     made = object.__new__(found)
     for name, item in value.fields:
         object.__setattr__(made, name, _inner(item))

@@ -19,6 +19,7 @@ BLOCKED = frozenset({
     "__arrow_c_stream__", "__arrow_c_array__", "__arrow_c_schema__", "__dataframe__", "__getstate__",
     "__reduce__", "__reduce_ex__", "__copy__", "__deepcopy__", "__await__", "__aiter__", "__anext__",
     "__aenter__", "__aexit__", "__mro_entries__", "__set_name__", "__objclass__", "__array_function__",
+    "__array__",
 })  # fmt: skip
 """Names that a proxy never forwards: they hand out addresses, or would change how Python sees it."""
 
@@ -175,11 +176,12 @@ class Module(_Remembering):
 class Method:
     """Stand for a method of a proxy, so that calling it is one round trip."""
 
-    __slots__ = ("__name__", "__self__")
+    __slots__ = ("__name__", "__self__", "_fetched")
 
     def __init__(self, proxy: Any, name: str) -> None:
         self.__self__ = proxy
         self.__name__ = name
+        self._fetched: Any = None
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         claim = self.__self__._isolate_
@@ -219,9 +221,11 @@ class Method:
         return self.fetch().__doc__
 
     def fetch(self) -> Any:
-        """Return a proxy of the bound method itself."""
-        claim = self.__self__._isolate_
-        return claim.owner.get(claim, self.__name__)
+        """Return a proxy of the bound method itself; it lasts as long as this, so that it can be an argument."""
+        if self._fetched is None:
+            claim = self.__self__._isolate_
+            self._fetched = claim.owner.get(claim, self.__name__)
+        return self._fetched
 
 
 def _invoke(proxy: Any, name: str, *args: Any) -> Any:
@@ -238,6 +242,24 @@ def claim_of(thing: Any) -> Claim | None:
     if issubclass(type(thing), Proxy):  # isinstance would believe `__class__`
         return thing._isolate_
     return None
+
+
+def copied(thing: Any) -> Any:
+    """Return the copy that `byvalue` promises: of what a proxy stands for, also inside tuples, as results come.
+
+    Args:
+        thing: anything; what holds no proxy is returned as it is.
+    """
+    if type(thing) is Method:
+        thing = thing.fetch()
+    claim = None if isinstance(thing, BaseException) else claim_of(thing)
+    if claim is not None:
+        return claim.owner.copy(thing)
+    if type(thing) is tuple or (isinstance(thing, tuple) and claim_of(type(thing)) is not None):
+        items = [copied(item) for item in thing]
+        if any(new is not old for new, old in zip(items, thing, strict=True)):
+            return tuple.__new__(type(thing), items)
+    return thing
 
 
 def isproxy(thing: object) -> bool:

@@ -91,6 +91,10 @@ def _zone(value: Any) -> tuple[bool, Any]:
     zone = value.tzinfo
     if zone is None:
         return True, None
+    return _known_zone(zone)
+
+
+def _known_zone(zone: dt.tzinfo) -> tuple[bool, Any]:
     if type(zone) is dt.timezone and zone == dt.timezone(zone.utcoffset(None)):
         if zone.tzname(None) == dt.timezone(zone.utcoffset(None)).tzname(None):
             return True, _duration(zone.utcoffset(None), _same)
@@ -119,6 +123,11 @@ def _date(v: dt.date, _inner: _Inner) -> Any:
     return f.Moment("date", (v.year, v.month, v.day))
 
 
+def _timezone(v: dt.timezone, _inner: _Inner) -> Any:
+    known, zone = _known_zone(v)
+    return f.Moment("timezone", (), zone) if known else None
+
+
 def _duration(v: dt.timedelta, _inner: _Inner) -> Any:
     return f.Moment("timedelta", (v.days, v.seconds, v.microseconds))
 
@@ -136,6 +145,7 @@ _WRAP: dict[type, Callable[[Any, _Inner], Any]] = {
     dt.date: _date,
     dt.time: _time,
     dt.timedelta: _duration,
+    dt.timezone: _timezone,
     Decimal: lambda v, _: f.Number(str(v)),
 }
 
@@ -150,6 +160,8 @@ def _moment(value: f.Moment, inner: _Inner) -> Any:
         return dt.timedelta(*numbers)
     if value.kind == "date":
         return dt.date(*numbers)
+    if value.kind == "timezone":
+        return _tzinfo(value.zone, inner)
     maker: Any = {"datetime": dt.datetime, "time": dt.time}[value.kind]
     return maker(*numbers[:-1], tzinfo=_tzinfo(value.zone, inner), fold=numbers[-1])
 

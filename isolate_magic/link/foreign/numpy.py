@@ -56,7 +56,7 @@ def wrap_scalar(value: Any) -> f.Scalar | None:
     dtype = value.dtype
     if dtype.kind not in _KINDS or dtype.kind == "V":
         return None
-    return f.Scalar(dtype.str, value.tobytes())
+    return f.Scalar(dtype.str, value.tobytes()[: dtype.itemsize])  # an empty text gives a byte too many
 
 
 def unwrap_scalar(value: f.Scalar) -> Any:
