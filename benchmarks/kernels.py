@@ -59,6 +59,8 @@ class Calls(Contestant):
 
     def __init__(self) -> None:
         self.kernel = Kernel()
+        # Outputs before the subscription has reached the kernel are lost, and `cell` would wait for them.
+        self.kernel.client.wait_for_ready(timeout=_SECONDS)
         self.kernel.run("from benchmarks.things import add_one, echo, thing")
 
     def _evaluate(self, expression: str) -> None:
