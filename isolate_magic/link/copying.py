@@ -64,7 +64,7 @@ class Copier:
         kind = type(value)
         if kind is bytes:
             return f.ByteArray(self.park(value), True)
-        if kind.__module__ == "numpy" or kind.__module__.startswith("pandas."):
+        if kind.__module__ == "numpy" or kind.__module__.partition(".")[0] == "pandas":
             return self._foreign(value, lambda item: values.wrap(item, self._other, depth + 1))
         if issubclass(kind, tuple) and (number := self.record(value)) is not None:
             return f.Record(number, tuple(values.wrap(item, self._other, depth + 1) for item in value))
@@ -87,7 +87,7 @@ class Copier:
                 raise NoData("the same array twice")
             self._seen[id(value)] = value
             return foreign_numpy.wrap_array(value, inner, self.park)
-        made = None
+        made: Any = None
         if kind.__module__ == "numpy" and hasattr(value, "tobytes"):
             made = foreign_numpy.wrap_scalar(value)
         elif kind.__module__ != "numpy":
@@ -110,7 +110,7 @@ def _defaultdict(value: Any, inner: _Inner, _park: Any) -> Any:
     factory = value.default_factory
     if factory is not None and _FACTORIES.get(factory.__name__) is not factory:
         raise NoData("a defaultdict with a factory of its own")
-    return f.Dict(_pairs(value, inner), "defaultdict", factory and factory.__name__)
+    return f.Dict(_pairs(value, inner), "defaultdict", None if factory is None else factory.__name__)
 
 
 def _dataclass(value: Any, inner: _Inner, _park: Any) -> Any:
@@ -203,7 +203,7 @@ def _class_of(value: f.Data) -> type:
 
 def _data(value: f.Data, _inner: _Inner) -> Any:
     found = _class_of(value)
-    made = object.__new__(found)
+    made: Any = object.__new__(found)
     for name, item in value.fields:
         object.__setattr__(made, name, _inner(item))
     return made

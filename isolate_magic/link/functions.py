@@ -23,6 +23,7 @@ from isolate_magic.link.proxy import isproxy
 _CONSTANT = (
     type(None), bool, int, float, complex, str, bytes, range, slice, type(...), types.ModuleType,
     datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal, re.Pattern,
+    types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
 )  # fmt: skip
 _CACHED = type(functools.lru_cache(lambda: None))
 _FUNCTIONS = (

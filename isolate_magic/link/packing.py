@@ -35,7 +35,7 @@ class HostError(Exception):
     """Stand for an exception of the main session that cannot travel as itself."""
 
 
-class Packer(cloudpickle.Pickler):  # type: ignore[misc]
+class Packer(cloudpickle.Pickler):
     """Pickle host objects for one companion.
 
     Args:
@@ -94,7 +94,8 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]
     def _error(self, error: BaseException) -> Any:
         """Reduce an exception so that it is the same object again when it comes back."""
         text = f"{type(error).__name__}: {error}"
-        maker, args, *rest = error.__reduce_ex__(5)
+        reduced: Any = error.__reduce_ex__(5)
+        maker, args, *rest = reduced
         if rest and isinstance(rest[0], dict):
             rest[0] = {name: value for name, value in rest[0].items() if not name.startswith("_isolate_")}
         if self._careful:

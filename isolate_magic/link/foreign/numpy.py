@@ -139,7 +139,7 @@ def rebuild(text: Any, shape: tuple[int, ...], order: str, body: Any) -> Any:
     """Make the array over the bytes that came; it is read-only, because a write would be lost."""
     import numpy as np
 
-    array: Any = np.ndarray(shape, dtype_of(text), body, order=order)  # type: ignore[call-overload]
+    array: Any = np.ndarray(shape, dtype_of(text), body, order="F" if order == "F" else "C")
     array.flags.writeable = False
     return array
 
