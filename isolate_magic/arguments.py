@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from itertools import count
 from typing import Any
 
-from isolate_magic.errors import TransferError
 from isolate_magic.link import bulk, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.packing import pack
@@ -27,7 +25,6 @@ class Arguments:
     def __init__(self, talk: Any) -> None:
         self.talk = talk
         self.direct = True
-        self._tokens = count(1)
 
     def wrap(self, args: Any, kwargs: dict[str, Any], held: list[Claim]) -> tuple[Any, dict[str, Any]]:
         """Turn the arguments of a call into frame values: each by itself where that works, else in one pickle.
@@ -97,7 +94,7 @@ class Arguments:
         return owner
 
     def _send(self, parts: list[Any], sizes: list[int]) -> Any:
-        token = next(self._tokens)
+        token = next(self.talk.desk.tokens)
         fd = bulk.make(sum(sizes))
         try:
             bulk.pour(fd, parts)

@@ -300,7 +300,9 @@ class Companion:
 
     def _start(self) -> None:
         if self._owner != os.getpid():
-            raise StartError(f"companion {self.name!r} belongs to process {self._owner}; make one of your own here")
+            raise StartError(
+                f"companion {self.name!r} belongs to process {self._owner}; make one of your own here"
+            )
         zygote = spawner.zygote(self.preload, self.env)
         zygote.ready()
         with Postponed():

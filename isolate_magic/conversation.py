@@ -158,7 +158,9 @@ class Conversation(Inbox):
         if isproxy(function):
             return function(*args, **kwargs)
         label = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', function)}"
-        return self.call(Claim(self, 1, label, 0), "run", (Travelling(function), tuple(args), kwargs), _NOTHING)
+        return self.call(
+            Claim(self, 1, label, 0), "run", (Travelling(function), tuple(args), kwargs), _NOTHING
+        )
 
     def describe(self, number: int) -> Any:
         """Ask for the description of a class by its number."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from itertools import count
 from typing import Any
 
 from isolate_magic.errors import TransferError
@@ -30,13 +31,14 @@ class Desk:
         serving: by thread, the requests that it is serving: their number and that of our own request
             which led to them.
         poured: the memfds that the companion is filling, by token.
+        tokens: the names of all memfds that go through the door, in either direction.
     """
 
     def __init__(self, talk: Any) -> None:
         self.talk = talk
         self.serving: dict[int, list[tuple[int, int]]] = {}
         self.poured: dict[int, int] = {}
-        self._tokens = 0
+        self.tokens = count(1)
         self._aside = 0
         self._lock = threading.Lock()
 
@@ -63,7 +65,9 @@ class Desk:
         if self._aside > _THREADS:
             self._reject(f"more than {_THREADS} calls at a time")
         else:
-            threading.Thread(target=self._alone, args=(frame,), name="isolate_magic-callback", daemon=True).start()
+            threading.Thread(
+                target=self._alone, args=(frame,), name="isolate_magic-callback", daemon=True
+            ).start()
 
     def _alone(self, frame: Any) -> None:
         try:
@@ -112,7 +116,10 @@ class Desk:
             return self._memfd
         if frame.target < 2 or frame.name:
             raise TypeError(f"{frame.name[:60]!r} of {frame.target} is not on offer")
-        return self.talk.lent[frame.target]
+        found = self.talk.lent[frame.target]
+        if isinstance(found, (type, BaseException)):  # lent for their identity, not to be called
+            raise TypeError(f"{type(found).__name__} {frame.target} is not on offer")
+        return found
 
     def _run(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Call a function of the user's with his own SIGINT handler in place."""
@@ -132,7 +139,9 @@ class Desk:
             args = ()
         text = values.plain(_text(error))
         ref = None if claim_of(error) else f.Ref(self.talk.lent.lend(error), 0)
-        return f.Failure(number, f.Fault("Exception", args, text if isinstance(text, str) else "", (), {}, ref))
+        return f.Failure(
+            number, f.Fault("Exception", args, text if isinstance(text, str) else "", (), {}, ref)
+        )
 
     def _memfd(self, size: int) -> int:
         """Make a memfd that the companion fills with a body, and hand it over."""
@@ -141,8 +150,7 @@ class Desk:
         with self._lock:
             if len(self.poured) >= _OPEN:
                 raise TransferError(f"more than {_OPEN} large buffers at a time; copy them one by one")
-            self._tokens += 1
-            token = self._tokens
+            token = next(self.tokens)
             fd = self.poured[token] = bulk.make(size)
         socket.send_fds(self.talk.door, [token.to_bytes(8, "little")], [fd])
         return token

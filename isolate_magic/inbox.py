@@ -78,7 +78,14 @@ class Inbox(Peer):
             frame = f.decode(packet)
             if type(frame) is f.Spilled:
                 frame = f.decode(self.revival.body(frame.body))
-        except (msgspec.MsgspecError, ValueError, KeyError, RecursionError, TransferError, MemoryError) as error:
+        except (
+            msgspec.MsgspecError,
+            ValueError,
+            KeyError,
+            RecursionError,
+            TransferError,
+            MemoryError,
+        ) as error:
             if not self.process.dead(_PATIENCE):
                 self.process.kill("protocol", f"protocol error: a frame that cannot be read ({error})")
             return self._end()
@@ -154,7 +161,9 @@ class Inbox(Peer):
             if type(value) is f.Ref and value.kind in (0, 2, 3):
                 self.drops.append((value.id, 1))
             return
-        self.process.kill("protocol", f"protocol error: a reply to request {frame.number}, which was never made")
+        self.process.kill(
+            "protocol", f"protocol error: a reply to request {frame.number}, which was never made"
+        )
 
     def abandon(self, number: int, slot: Slot) -> None:
         """Interrupt a request that nobody waits for any more, and refuse its callbacks."""

@@ -182,7 +182,7 @@ class Output:
             self.settle()
         for _ in range(1 + 2 * _PIPE // _READ):
             self.pump()
-            if number <= self.passed or not any([stream.read() for stream in self.streams]):
+            if number <= self.passed or not sum(stream.read() for stream in self.streams):
                 break
         self._advance()
 
@@ -200,7 +200,7 @@ class Output:
     def drain(self) -> None:
         """Read the pipes to their end after a death, and show everything."""
         for _ in range(_LAST_READS):  # a process that it has left behind may write for ever
-            if not any([stream.read() for stream in self.streams]):
+            if not sum(stream.read() for stream in self.streams):
                 break
             self._advance()
         self.settle()

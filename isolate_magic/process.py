@@ -17,17 +17,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from isolate_magic import autopsy, spawner
 from isolate_magic.conversation import Conversation
+from isolate_magic.errors import StartError
 from isolate_magic.output import Output
 from isolate_magic.report import CrashReport
 from isolate_magic.watch import watch
 
 _DUMP_SIGNAL = signal.SIGRTMAX - 2  # as in child/last_words.py
 _WORDS = 1 << 18
-_BOARD = struct.Struct("<QQ")  # as in child/conversation.py
+_BOARD = struct.Struct("<QQ")  # as in child/serving.py
 
 
 class Process:
@@ -61,40 +63,55 @@ class Process:
         self._oom = autopsy.oom_kills()
         self.zygote = zygote
         token = b"\xff" + secrets.token_bytes(19)  # no UTF-8 begins so, hence no text waits for the rest
-        self._words = os.memfd_create("isolate-words", os.MFD_CLOEXEC)
-        os.ftruncate(self._words, mmap.PAGESIZE)
-        self.board = mmap.mmap(self._words, mmap.PAGESIZE)
-        sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        door, their_door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        out, their_out = os.pipe()
-        err, their_err = os.pipe()
-        start = {
-            "name": name, "cwd": _folder(), "path": sys.path, "argv": sys.argv, "token": token.hex(),
-            "numpy": spawner.host_has_numpy(), "environ": {},
-        }  # fmt: skip
-        lent = [theirs.fileno(), their_door.fileno(), their_out, their_err, self._words]
         try:
-            self.pid, self.pidfd = self.zygote.fork(lent, start)
-        except BaseException:
-            for fd in (out, err, self._words):
-                os.close(fd)
-            sock.close()
-            door.close()
-            raise
-        finally:
-            theirs.close()
-            their_door.close()
-            os.close(their_out)
-            os.close(their_err)
+            with ExitStack() as undo, ExitStack() as lent:
+                sock, door, out, err = self._open(undo, lent, token)
+                undo.pop_all()
+        except OSError as error:
+            raise StartError(f"companion {name!r} could not be started: {error}") from error
         self.output = Output(token, out, err)
         self.talk = Conversation(self, sock, door)
-        self.talk.arguments.direct = start["copies"] == "direct"
+        self.talk.arguments.direct = self.zygote.direct
         self.poll = select.poll()
         self.pipes = {out, err}
         for fd in (sock.fileno(), out, err, self.pidfd):
             self.poll.register(fd, select.POLLIN)
         for fd in (out, err, self.pidfd):
             watch().add(fd, self._look)
+
+    def _open(
+        self, undo: ExitStack, lent: ExitStack, token: bytes
+    ) -> tuple[socket.socket, socket.socket, int, int]:
+        """Open all that the process needs and fork it; return our ends of channel, door and pipes.
+
+        Args:
+            undo: closes our ends, should something fail.
+            lent: closes the companion's ends.
+            token: what its marks begin with.
+        """
+        watch()  # which needs descriptors too
+        self._words = os.memfd_create("isolate-words", os.MFD_CLOEXEC)
+        undo.callback(os.close, self._words)
+        os.ftruncate(self._words, mmap.PAGESIZE)
+        self.board = undo.enter_context(mmap.mmap(self._words, mmap.PAGESIZE))
+        sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        undo.enter_context(sock), lent.enter_context(theirs)
+        door, their_door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        undo.enter_context(door), lent.enter_context(their_door)
+        fds = [theirs.fileno(), their_door.fileno()]
+        ours = []
+        for _ in ("stdout", "stderr"):
+            read, write = os.pipe()
+            undo.callback(os.close, read)
+            lent.callback(os.close, write)
+            ours.append(read)
+            fds.append(write)
+        start = {
+            "name": self.name, "cwd": _folder(), "path": sys.path, "argv": sys.argv, "token": token.hex(),
+            "numpy": spawner.host_has_numpy(), "environ": {},
+        }  # fmt: skip
+        self.pid, self.pidfd = self.zygote.fork([*fds, self._words], start)
+        return sock, door, ours[0], ours[1]
 
     # ------------------------------------------------------------ signals
 

@@ -11,6 +11,7 @@ import fnmatch
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from isolate_magic.errors import StartError
-from isolate_magic.link import bulk
+from isolate_magic.link import bulk, descriptors
 
 ENVIRONMENT = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "TERM", "PYTHON*",
@@ -52,7 +53,10 @@ class Zygote:
         self._told: dict[str, Any] | None = None
         self.preload = preload
         self.dead = False
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            raise StartError(f"the zygote could not be started: {error}") from error
         self._control = ours
         command = [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno()), str(os.getpid()), *preload]
         try:
@@ -93,9 +97,18 @@ class Zygote:
             told = self._hello()
             start["copies"] = told["copies"]
             content, received = self._ask({"do": "fork", "start": start}, fds)
-        if "error" in content or not received:
-            raise StartError(f"the zygote could not fork: {content.get('error', 'no pidfd came')}")
+            if "error" in content:
+                raise StartError(f"the zygote could not fork: {content['error']}")
+            if not received:
+                os.kill(content["pid"], signal.SIGKILL)
+                self._ask({"do": "reap", "pid": content["pid"]}, [])
+                raise StartError("there is no descriptor left for the new companion")
         return content["pid"], received[0]
+
+    @property
+    def direct(self) -> bool:
+        """Tell whether the kernel lets us read and write its companions' memory."""
+        return self._told is not None and self._told["copies"] == "direct"
 
     def reap(self, pid: int) -> tuple[int | None, int | None]:
         """Collect a dead companion: its wait status and its peak memory in bytes; None if unknown."""
@@ -174,7 +187,7 @@ class Zygote:
     def _ask(self, request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
         try:
             socket.send_fds(self._control, [json.dumps(request).encode()], fds)
-            packet, received, _, _ = socket.recv_fds(self._control, _LIMIT, 4, socket.MSG_CMSG_CLOEXEC)
+            packet, received = descriptors.receive(self._control, _LIMIT, 4)
         except OSError as error:
             packet, received, reason = b"", [], error.strerror
         else:
@@ -198,7 +211,9 @@ def _copies(pid: int, told: dict[str, Any]) -> str:
 
 def allowed(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables that a companion may see, with matplotlib set to inline."""
-    seen = {name: text for name, text in environ.items() if any(fnmatch.fnmatchcase(name, p) for p in ENVIRONMENT)}
+    seen = {
+        name: text for name, text in environ.items() if any(fnmatch.fnmatchcase(name, p) for p in ENVIRONMENT)
+    }
     return {"MPLBACKEND": "module://matplotlib_inline.backend_inline"} | seen
 
 

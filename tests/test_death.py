@@ -21,7 +21,9 @@ DEATHS: dict[str, tuple[str, str, int | None]] = {
     "import os; os.abort()": ("signal", "SIGABRT", None),
     "import os; os._exit(3)": ("exit", "", 3),
     "import ctypes, sys; sys.setrecursionlimit(10**7)\nf = ctypes.CFUNCTYPE(None)(lambda: f()); f()": (
-        "signal", "SIGSEGV", None,
+        "signal",
+        "SIGSEGV",
+        None,
     ),
 }
 NAMES = ["SIGKILL", "SIGSEGV", "SIGABRT", "os._exit", "stack overflow"]
@@ -276,7 +278,9 @@ def test_what_a_dead_companion_has_started_dies_with_it(companion: Companion) ->
     until(lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text())
 
 
-def test_a_process_left_behind_that_writes_for_ever_holds_nothing_up(companion: Companion, shown: Record) -> None:
+def test_a_process_left_behind_that_writes_for_ever_holds_nothing_up(
+    companion: Companion, shown: Record
+) -> None:
     code = """
     import subprocess
     child = subprocess.Popen(["yes"], start_new_session=True)
@@ -333,7 +337,9 @@ def test_a_script_that_ends_leaves_no_process() -> None:
     code = "from isolate_magic import Companion; c = Companion('x'); print(c.run('import os; os.getpid()'))"
     import sys
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
     assert done.stderr == ""
     assert not Path(f"/proc/{done.stdout.strip()}").exists()
 

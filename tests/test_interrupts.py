@@ -264,7 +264,9 @@ def test_a_cell_over_its_time_limit_is_interrupted_and_variables_live(companion:
     assert companion.pid == pid
 
 
-def test_a_native_hang_over_its_time_limit_is_killed(companion: Companion, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_native_hang_over_its_time_limit_is_killed(
+    companion: Companion, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("isolate_magic.companion._GRACE", 0.3)
     with pytest.raises(ProcessTerminationError) as caught:
         companion.run(DEAF, timeout=0.2)
@@ -276,7 +278,9 @@ def test_a_native_hang_over_its_time_limit_is_killed(companion: Companion, monke
 
 
 def test_a_time_limit_interrupts_its_own_cell_only(companion: Companion) -> None:
-    nap = companion.run("import time\ndef nap():\n    print('go')\n    time.sleep(0.6)\n    return 'slept'\nnap")
+    nap = companion.run(
+        "import time\ndef nap():\n    print('go')\n    time.sleep(0.6)\n    return 'slept'\nnap"
+    )
     results = []
     thread = threading.Thread(target=lambda: results.append(nap()))
     thread.start()

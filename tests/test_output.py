@@ -65,7 +65,8 @@ def test_200_mb_of_stdout_come_whole_in_bounded_memory(companion: Companion) -> 
 def test_a_flood_of_short_lines_on_both_streams_comes_whole(companion: Companion) -> None:
     counter = Count()
     companion.run(
-        "import sys\nfor i in range(20_000): print('0123456789'); print('0123456789', file=sys.stderr)", sink=counter
+        "import sys\nfor i in range(20_000): print('0123456789'); print('0123456789', file=sys.stderr)",
+        sink=counter,
     )
     assert counter.size == 2 * 20_000 * 11
 
@@ -83,7 +84,9 @@ for i in range(100):
     assert record.shown == [("stdout", "".join(f"python {i}\nc {i}\nraw {i}\n" for i in range(100)))]
 
 
-def test_streams_and_displays_come_in_the_order_they_were_written(companion: Companion, record: Record) -> None:
+def test_streams_and_displays_come_in_the_order_they_were_written(
+    companion: Companion, record: Record
+) -> None:
     code = """
 import sys
 for i in range(200):
@@ -126,12 +129,17 @@ ctypes.string_at(0)
 def test_a_megabyte_before_a_crash_is_shown_whole(companion: Companion) -> None:
     counter = Count()
     with pytest.raises(ProcessTerminationError):
-        companion.run("import os; os.write(1, b'x' * 900_000); print('y' * 2_000_000); os.abort()", sink=counter)
+        companion.run(
+            "import os; os.write(1, b'x' * 900_000); print('y' * 2_000_000); os.abort()", sink=counter
+        )
     assert counter.size == 2_900_001
 
 
 def test_output_of_other_processes_is_shown(companion: Companion, record: Record) -> None:
-    companion.run("import subprocess, os\nsubprocess.run(['echo', 'from echo'])\nos.system('echo from system >&2')", sink=record)
+    companion.run(
+        "import subprocess, os\nsubprocess.run(['echo', 'from echo'])\nos.system('echo from system >&2')",
+        sink=record,
+    )
     assert "from echo\n" in record.text("stdout")
     assert "from system\n" in record.text("stderr")
 
@@ -226,7 +234,9 @@ def test_output_while_idle_is_shown(companion: Companion) -> None:
     record = Record()
     before = output.use(record)
     try:
-        companion.run("import threading, sys\ndef late():\n    print('late'); display('shown late'); sys.stderr.write('late too')")
+        companion.run(
+            "import threading, sys\ndef late():\n    print('late'); display('shown late'); sys.stderr.write('late too')"
+        )
         companion.run("threading.Timer(0.05, late).start()")
         until(lambda: len(record.shown) == 3, 5)
     finally:
@@ -235,7 +245,9 @@ def test_output_while_idle_is_shown(companion: Companion) -> None:
 
 
 def test_a_display_larger_than_a_packet_comes_whole(companion: Companion, record: Record) -> None:
-    companion.run("from IPython.display import HTML\ndisplay({'text/plain': 'x' * 3_000_000}, raw=True)", sink=record)
+    companion.run(
+        "from IPython.display import HTML\ndisplay({'text/plain': 'x' * 3_000_000}, raw=True)", sink=record
+    )
     assert record.shown == [("display_data", "x" * 3_000_000)]
 
 

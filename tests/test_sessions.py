@@ -33,7 +33,11 @@ one.run({code!r})
 """
 NATIVE = "import ctypes\nwhile True: ctypes.CDLL(None).usleep(10**9)"
 SPIN = "while True: pass"
-DEAF = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 60)); " + NATIVE.replace("\n", "; exec('''") + "''')"
+DEAF = (
+    "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 60)); "
+    + NATIVE.replace("\n", "; exec('''")
+    + "''')"
+)
 DAEMON = "import os\nif os.fork(): print(1)\nimport time; time.sleep(1000)"
 
 
@@ -61,7 +65,9 @@ def session(code: str, forks: bool = False) -> Iterator[tuple[subprocess.Popen[s
             os.kill(pids[3], signal.SIGKILL)
 
 
-@pytest.mark.parametrize("code", [SPIN, NATIVE, DEAF, "import time; time.sleep(1000)"], ids=["spin", "native", "deaf", "nap"])
+@pytest.mark.parametrize(
+    "code", [SPIN, NATIVE, DEAF, "import time; time.sleep(1000)"], ids=["spin", "native", "deaf", "nap"]
+)
 @pytest.mark.parametrize("forks", [False, True], ids=["alone", "forked"])
 def test_a_killed_session_takes_zygote_and_companions_along_within_a_second(code: str, forks: bool) -> None:
     with session(code, forks) as (process, pids):
@@ -77,7 +83,9 @@ def test_a_session_killed_while_the_zygote_imports_leaves_nothing(tmp_path: Path
         "print(z.pid, flush=True)\nsignal.pause()"
     )
     env = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=env) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=env
+    ) as process:
         assert process.stdout is not None
         zygote = int(process.stdout.readline())
         until(lambda: b"slow_to_import" in Path(f"/proc/{zygote}/cmdline").read_bytes())
@@ -158,7 +166,9 @@ else:
     except Exception as e: print(type(e).__name__, flush=True)
     print(Companion("own").run("'its own'"), flush=True)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True
+    )
     assert done.stdout.splitlines() == ["StaleProxyError", "its own", "0 7 mine"]
     assert done.stderr == ""
 

@@ -95,7 +95,9 @@ def test_a_thread_of_the_companion_calls_back_while_the_host_is_idle(companion: 
     assert companion.run("1 + 1") == 2
 
 
-def test_threads_of_the_companion_call_back_nested_while_its_main_thread_waits_for_them(companion: Companion) -> None:
+def test_threads_of_the_companion_call_back_nested_while_its_main_thread_waits_for_them(
+    companion: Companion,
+) -> None:
     companion.run("import threading\nlock = threading.RLock()\ndef inside(x):\n    with lock: return x + 1")
     inside = companion.pull("inside")
     code = """
@@ -113,7 +115,8 @@ sorted(results) == [1, 2, 3, 4]
 def test_requests_are_served_in_the_main_thread_also_while_another_one_reads(companion: Companion) -> None:
     hold = threading.Event()
     companion.run(
-        "import threading\nthread = threading.Thread(target=wait)\nthread.start()", push={"wait": lambda: hold.wait(10)}
+        "import threading\nthread = threading.Thread(target=wait)\nthread.start()",
+        push={"wait": lambda: hold.wait(10)},
     )
     where = companion.run("where = lambda: threading.current_thread() is threading.main_thread()\nwhere")
     for _ in range(50):

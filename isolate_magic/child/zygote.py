@@ -21,7 +21,7 @@ from typing import Any
 
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child import linux, worker
-from isolate_magic.link import bulk
+from isolate_magic.link import bulk, descriptors
 
 _LIMIT = 1 << 20
 _LOOK = 0.25  # seconds between two looks at the host during the imports
@@ -71,7 +71,7 @@ class Zygote:
         while True:
             if any(fd == self.host for fd, _ in poll.poll()):
                 return
-            packet, fds, _, _ = socket.recv_fds(self.control, _LIMIT, 8, socket.MSG_CMSG_CLOEXEC)
+            packet, fds = descriptors.receive(self.control, _LIMIT, 8)
             if not packet:
                 return
             request = json.loads(packet)

@@ -122,6 +122,8 @@ class Peer:
                     self.left()
             elif not slot.requests:
                 self._follow(slot)
+            if slot.requests and self._followers and not reader.locked():
+                self._wake()  # whoever should read next may have woken us, and we are busy now
             while slot.requests:
                 self.answer(slot.requests.popleft())
         if self._followers:

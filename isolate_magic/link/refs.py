@@ -67,7 +67,7 @@ class Lent:
         with self._lock:
             for number, times in zip(drops[::2], drops[1::2], strict=True):
                 entry = self._objects[number]
-                if not 0 < times <= entry[1]:
+                if not 0 < times <= entry[1] % _PINNED:  # what is pinned stays, whatever the other side says
                     raise KeyError(number)
                 entry[1] -= times
                 if not entry[1]:

@@ -1,0 +1,29 @@
+"""Descriptors that arrive over a socket, closed on exec from the first moment (both sides).
+
+`socket.recv_fds` of Python 3.11 drops its flags, so what it receives would reach every program that
+user code starts.
+"""
+
+from __future__ import annotations
+
+import array
+import socket
+
+
+def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+    """Receive one message and its descriptors.
+
+    Args:
+        sock: a Unix socket.
+        size: most bytes of the message.
+        most: most descriptors; the kernel closes what is over.
+
+    Returns:
+        the message, empty if the other side has closed, and the descriptors.
+    """
+    fds = array.array("i")
+    data, beside, _, _ = sock.recvmsg(size, socket.CMSG_LEN(most * fds.itemsize), socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in beside:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    return data, list(fds)
