@@ -14,6 +14,7 @@ import os
 import pickle
 import threading
 import weakref
+from functools import partial
 from typing import Any
 
 import psutil
@@ -77,8 +78,8 @@ class Revival:
             return pickle.loads(data, buffers=buffers)
         except Exception as error:  # border: unpickling runs the classes' own code
             raise TransferError(
-                f"the copy could not be made here: {type(error).__name__}: {error}. The classes it needs must "
-                "be importable in this session"
+                f"the copy could not be made here: {type(error).__name__}: {error}. The classes it needs "
+                "must be importable in this session"
             ) from error
 
     def _other(self, value: Any, depth: int) -> Any:
@@ -95,7 +96,8 @@ class Revival:
             if not issubclass(cls, tuple) or len(items) != len(cls._fields):  # type: ignore[attr-defined]
                 raise ValueError("a record that does not fit its class")
             return tuple.__new__(cls, items)
-        return copying.rebuild(value, lambda item: values.unwrap(item, self._other, depth + 1), self.body, self.fill)
+        inner = partial(values.unwrap, other=self._other, depth=depth + 1)
+        return copying.rebuild(value, inner, self.body, self.fill)
 
     # ------------------------------------------------------------ proxies and classes
 
@@ -286,7 +288,7 @@ def _check_room(length: int) -> None:
         raise ValueError(f"a body of {length} bytes")
     if length > _ROOM and length > psutil.virtual_memory().available:
         raise TransferError(
-            f"{length / 2**30:.1f} GiB do not fit here: {psutil.virtual_memory().available / 2**30:.1f} GiB of "
-            "memory are free. Work on it through the proxy, or copy a part"
+            f"{length / 2**30:.1f} GiB do not fit here: {psutil.virtual_memory().available / 2**30:.1f} GiB "
+            "of memory are free. Work on it through the proxy, or copy a part"
         )
 

@@ -47,7 +47,7 @@ class Faults:
         """Turn an exception into data; one that came from the host goes back by its number there."""
         lines: tuple[str, ...] | None = None
         if isinstance(error, CellError):
-            error, lines = error.error, error.lines
+            lines, error = error.lines, error.error
         kind = type(error)
         claim = claim_of(error)
         if claim is not None:
@@ -97,7 +97,7 @@ class Faults:
         except Exception:  # border: unpickling runs the exception's own class
             error = HostError(fault.text)
         if isinstance(fault.ref, f.Ref):
-            error.__dict__["_isolate_"] = Claim(self.talk, fault.ref.id, fault.text)
+            error.__dict__["_isolate_"] = Claim(self.talk, fault.ref.id, str(fault.text))
         return error if isinstance(error, BaseException) else HostError(fault.text)
 
 

@@ -102,7 +102,7 @@ class Service:
         return result.result
 
     def push(self, names: dict[str, Any]) -> None:
-        """Bind names in the namespace of the cells; arrays are the companion's own there, and writable."""
+        """Bind names in the namespace of the cells; arrays are its own from here on, and writable."""
         for value in names.values():
             foreign_numpy.unlock(value)
         self.shell.push(names)
@@ -155,7 +155,7 @@ class Service:
             for name, value in vars(owner).items():
                 if name.startswith("__") and name.endswith("__"):
                     special.append(f"-{name}" if value is None else name)
-                elif isinstance(value, (types.FunctionType, types.MethodDescriptorType, classmethod, staticmethod)):
+                elif isinstance(value, _METHODS):
                     methods.append(name)
         text = vars(cls).get("__doc__")
         own_text = text is not None and not isinstance(text, str)
@@ -172,11 +172,10 @@ class Service:
             return f"{cls.__module__}.{cls.__qualname__}"
         if issubclass(cls, BaseException) and getattr(builtins, cls.__name__, None) is cls:
             return f"builtins.{cls.__name__}"
-        numpy = sys.modules.get("numpy")
-        if numpy is not None and self.talk.host_has_numpy and cls.__module__ == "numpy":
-            if issubclass(cls, numpy.generic) and getattr(numpy, cls.__name__, None) is cls:
-                return f"numpy.{cls.__name__}"
-        return ""
+        numpy = sys.modules.get("numpy") if self.talk.host_has_numpy and cls.__module__ == "numpy" else None
+        if numpy is None or not issubclass(cls, numpy.generic):
+            return ""
+        return f"numpy.{cls.__name__}" if getattr(numpy, cls.__name__, None) is cls else ""
 
     def signature(self, function: Any) -> Any:
         """Return the parameters as (name, kind, default as text), or None if there is no signature."""
@@ -186,7 +185,8 @@ class Service:
             return None
         empty = inspect.Parameter.empty
         return tuple(
-            (p.name, int(p.kind), "" if p.default is empty else repr(p.default)) for p in found.parameters.values()
+            (p.name, int(p.kind), "" if p.default is empty else repr(p.default))
+            for p in found.parameters.values()
         )
 
     def keys(self, target: Any) -> Any:
@@ -224,7 +224,7 @@ class Service:
     # ------------------------------------------------------------ data
 
     def copy(self, target: Any, as_data: bool, pickles: bool) -> Any:
-        """Return a copy of an object as data, where `as_data` asks so, or where `pickles` allows it as a pickle.
+        """Return a copy of an object: as data where `as_data` asks so, else as a pickle where `pickles` allows.
 
         Raises:
             TransferError: the object is no data and does not pickle, or may not.
@@ -270,8 +270,10 @@ class Service:
 
 
 _TEXTED = (
-    types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType, types.ModuleType,
+    types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType,
+    types.ModuleType,
 )  # fmt: skip
+_METHODS = (types.FunctionType, types.MethodDescriptorType, classmethod, staticmethod)
 
 
 class Raw:
@@ -292,7 +294,8 @@ def _find(name: str, path: list[str]) -> str | None:
     leaf = name.rpartition(".")[2]
     for folder in path:
         for suffix in importlib.machinery.all_suffixes():
-            for place in (os.path.join(folder, leaf, f"__init__{suffix}"), os.path.join(folder, leaf + suffix)):
+            for file in (os.path.join(leaf, f"__init__{suffix}"), leaf + suffix):
+                place = os.path.join(folder, file)
                 if os.path.isfile(place):
                     return place
     return None

@@ -9,15 +9,13 @@ import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-REAL: dict[str, type] = {
-    f"{cls.__module__}.{cls.__qualname__}": cls
-    for cls in (
-        list, dict, set, frozenset, tuple, bytearray, collections.deque, collections.OrderedDict,
-        collections.defaultdict, collections.Counter, collections.ChainMap, type({}.keys()), type({}.values()),
-        type({}.items()), types.MappingProxyType, types.GeneratorType, types.FunctionType,
-        types.BuiltinFunctionType, types.MethodType,
-    )
-}  # fmt: skip
+_CLASSES: tuple[Any, ...] = (
+    list, dict, set, frozenset, tuple, bytearray, collections.deque, collections.OrderedDict,
+    collections.defaultdict, collections.Counter, collections.ChainMap, type({}.keys()), type({}.values()),
+    type({}.items()), types.MappingProxyType, types.GeneratorType, types.FunctionType,
+    types.BuiltinFunctionType, types.MethodType,
+)  # fmt: skip
+REAL: dict[str, type] = {f"{cls.__module__}.{cls.__qualname__}": cls for cls in _CLASSES}
 """By the full name of the remote class, the class here that its instances pass for."""
 
 CONCATENATED = frozenset({list, tuple, bytearray, collections.deque})

@@ -8,6 +8,7 @@ the mirror of a namedtuple class is a real tuple class.
 from __future__ import annotations
 
 import copyreg
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -43,11 +44,14 @@ class Description(NamedTuple):
     origin: type | None
 
 
-_UNARY = "neg pos abs invert int float complex index trunc floor ceil len length_hint next reversed bool hash iter"
+_UNARY = (
+    "neg pos abs invert int float complex index trunc floor ceil len length_hint next reversed bool hash iter"
+)
 _BINARY = (
     "lt le eq ne gt ge add sub mul matmul truediv floordiv mod divmod pow lshift rshift and or xor radd "
     "rsub rmul rmatmul rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand ror rxor iadd isub imul "
-    "imatmul itruediv ifloordiv imod ipow ilshift irshift iand ior ixor getitem delitem contains missing round"
+    "imatmul itruediv ifloordiv imod ipow ilshift irshift iand ior ixor getitem delitem contains missing "
+    "round"
 )
 _OTHER = "setitem enter exit call bytes fspath"
 SPECIAL = frozenset(f"__{name}__" for name in f"{_UNARY} {_BINARY} {_OTHER}".split())
@@ -142,7 +146,7 @@ def _refuse(cls: Mirror) -> Any:
     raise TypeError(f"class {cls.__qualname__} lives in a companion and cannot be pickled; pickle byvalue(x)")
 
 
-copyreg.pickle(Mirror, _refuse)  # type: ignore[arg-type]
+copyreg.pickle(Mirror, _refuse)
 
 
 def build(told: Description, claim: Claim) -> type:
@@ -198,7 +202,7 @@ def _make_proxy(told: Description, space: dict[str, Any]) -> type:
     space["_isolate_methods_"] = frozenset(told.methods) | inherited
     space["_isolate_like_"] = like
     space["__class__"] = property(lambda self: like) if like else property(type)
-    made: type = _make(told, bases, space)
+    made = _make(told, bases, space)
     names_above = {full, *(f"{up.__module__}.{up.__qualname__}" for up in space["_isolate_line_"])}
     for abstract in lookalike.abstracts(names_above, real):
         abstract.register(made)
@@ -214,8 +218,9 @@ def _likeness(base: type) -> type | None:
     return base
 
 
-def _make(told: Description, bases: tuple[type, ...], space: dict[str, Any]) -> Any:
-    return Mirror(told.name.rpartition(".")[2], bases, space)
+def _make(told: Description, bases: tuple[type, ...], space: dict[str, Any]) -> type:
+    made: type = Mirror(told.name.rpartition(".")[2], bases, space)
+    return made
 
 
 def _forward(name: str) -> Callable[..., Any]:
@@ -259,10 +264,11 @@ def _record(told: Description) -> dict[str, Any]:
     fields = told.fields or ()
     space: dict[str, Any] = {
         "__slots__": (), "_fields": fields, "__new__": _record_new, "__repr__": _record_repr,
-        "__getnewargs__": lambda self: tuple(self), "__getattr__": _record_attribute,
+        "__getnewargs__": lambda self: tuple(self),
+        "__getattr__": _record_attribute,
     }  # fmt: skip
     for index, field in enumerate(fields):
-        space[field] = property(lambda self, index=index: self[index])
+        space[field] = property(operator.itemgetter(index))
     for name in {name for name in told.special if name in SPECIAL and name not in tuple.__dict__}:
         space[name] = _record_method(name)
     return space

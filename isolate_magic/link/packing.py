@@ -1,7 +1,7 @@
-"""Host to companion: anything that pickles, with arrays beside it, proxies and callbacks by number.
+"""Host to companion: anything that pickles; proxies and callbacks go by number (both sides).
 
 The companion may trust the host, so this direction is cloudpickle; the other one never is. The host
-packs, the companion unpacks (both sides).
+packs, the companion unpacks.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class Packer(cloudpickle.Pickler):
         careful: whether an exception that does not pickle shall travel as a `HostError`.
     """
 
-    def __init__(self, file: Any, owner: Any, beside: list[pickle.PickleBuffer], careful: bool = True) -> None:
+    def __init__(
+        self, file: Any, owner: Any, beside: list[pickle.PickleBuffer], careful: bool = True
+    ) -> None:
         super().__init__(file, protocol=5, buffer_callback=beside.append)
         self.owner = owner
         self.lent: list[int] = []
@@ -191,8 +193,8 @@ def unpack(data: Any, buffers: list[Any]) -> Any:
         return pickle.loads(data, buffers=buffers)
     except Exception as error:  # border: unpickling runs the classes' own code
         raise TransferError(
-            f"the arguments cannot be made in the companion: {type(error).__name__}: {error}. The modules and "
-            "classes they need must be importable there"
+            f"the arguments cannot be made in the companion: {type(error).__name__}: {error}. The modules "
+            "and classes they need must be importable there"
         ) from error
 
 

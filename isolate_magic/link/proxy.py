@@ -132,7 +132,7 @@ class Module(_Remembering):
     def __dict__(self) -> Any:  # type: ignore[override]
         return self.__getattr__("__dict__")
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         return types.ModuleType
 
@@ -206,7 +206,7 @@ class Method:
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.__self__.__reduce_ex__(protocol)
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         # A routine for pydoc and inspect, but not one that would be taken apart by `__func__`.
         return types.BuiltinMethodType
@@ -221,7 +221,7 @@ class Method:
         return self.fetch().__doc__
 
     def fetch(self) -> Any:
-        """Return a proxy of the bound method itself; it lasts as long as this, so that it can be an argument."""
+        """Return a proxy of the bound method; it lasts as long as this, so that it can be an argument."""
         if self._fetched is None:
             claim = self.__self__._isolate_
             self._fetched = claim.owner.get(claim, self.__name__)
@@ -236,16 +236,18 @@ def _invoke(proxy: Any, name: str, *args: Any) -> Any:
 def claim_of(thing: Any) -> Claim | None:
     """Return the claim behind a proxy, a class, or an exception of a companion; None for all else."""
     if isinstance(thing, type):
-        return thing.__dict__.get("_isolate_class_")
-    if isinstance(thing, BaseException):
-        return thing.__dict__.get("_isolate_")
-    if issubclass(type(thing), Proxy):  # isinstance would believe `__class__`
-        return thing._isolate_
-    return None
+        found: Claim | None = thing.__dict__.get("_isolate_class_")
+    elif isinstance(thing, BaseException):
+        found = thing.__dict__.get("_isolate_")
+    elif issubclass(type(thing), Proxy):  # isinstance would believe `__class__`
+        found = thing._isolate_
+    else:
+        found = None
+    return found
 
 
 def copied(thing: Any) -> Any:
-    """Return the copy that `byvalue` promises: of what a proxy stands for, also inside tuples, as results come.
+    """Return the copy that `byvalue` promises: of what a proxy stands for, also inside tuples.
 
     Args:
         thing: anything; what holds no proxy is returned as it is.

@@ -98,9 +98,8 @@ def _known_zone(zone: dt.tzinfo) -> tuple[bool, Any]:
     if type(zone) is dt.timezone and zone == dt.timezone(zone.utcoffset(None)):
         if zone.tzname(None) == dt.timezone(zone.utcoffset(None)).tzname(None):
             return True, _duration(zone.utcoffset(None), _same)
-    if type(zone).__module__ == "zoneinfo" and getattr(zone, "key", None):
-        return True, zone.key
-    return False, None
+    key = getattr(zone, "key", None) if type(zone).__module__ == "zoneinfo" else None
+    return key is not None, key
 
 
 def _same(value: Any) -> Any:

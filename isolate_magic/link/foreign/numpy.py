@@ -145,7 +145,7 @@ def rebuild(text: Any, shape: tuple[int, ...], order: str, body: Any) -> Any:
 
 
 def unlock(value: Any) -> None:
-    """Let the companion write to an array that shall be its own from now on; other values stay as they are."""
+    """Let the companion write to an array that is its own from now on; leave other values as they are."""
     if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray" and value.base is not None:
         try:
             value.flags.writeable = True
