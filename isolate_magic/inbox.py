@@ -47,6 +47,7 @@ class Inbox(Peer):
         self._fd = sock.fileno()
         self._tries = _TRIES
         self._abandoned: set[int] = set()
+        self._freed: list[object] = []
 
     # ------------------------------------------------------------ reading
 
@@ -131,6 +132,8 @@ class Inbox(Peer):
         super().left()
         if self.process.looking:
             self.process.arm()
+        while self._freed:
+            self._freed.pop()  # a `__del__` may call the companion, which the reader could not
 
     # ------------------------------------------------------------ handing out
 
@@ -147,7 +150,7 @@ class Inbox(Peer):
             if type(frame) is f.Event:
                 self.process.output.event(frame.barrier, frame.kind, frame.content)
             elif type(frame) is f.Release:
-                self.lent.drop(frame.drops)
+                self._freed += self.lent.drop(frame.drops)
             else:
                 raise ValueError(f"a {type(frame).__name__} out of place")
         except (ValueError, KeyError, RecursionError) as error:

@@ -132,3 +132,20 @@ def test_a_failed_transfer_lends_nothing(there: There) -> None:
         with pytest.raises(TypeError):
             there.identity([results.append, ValueError("x"), threading.Lock()])
     assert len(talk(there).lent) <= before
+
+
+def test_a_finalizer_here_may_use_the_companion_when_the_companion_lets_go(there: There) -> None:
+    there("kept, told = [], []")
+    told = there.told
+
+    class Last:
+        def hit(self) -> None:
+            pass
+
+        def __del__(self) -> None:
+            told.append("gone")
+
+    there.kept.append(Last().hit)
+    there.kept.clear()
+    there("gc.collect()")
+    until(lambda: list(told) == ["gone"], 5.0)

@@ -224,7 +224,7 @@ class Service:
     # ------------------------------------------------------------ data
 
     def copy(self, target: Any, as_data: bool, pickles: bool) -> Any:
-        """Return a copy of an object: as data where `as_data` asks so, else as a pickle where `pickles` allows.
+        """Return a copy of an object: as data where `as_data` asks so, else by pickle if `pickles` allows.
 
         Raises:
             TransferError: the object is no data and does not pickle, or may not.

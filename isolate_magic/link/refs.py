@@ -61,8 +61,12 @@ class Lent:
     def __len__(self) -> int:
         return len(self._objects) - 1
 
-    def drop(self, drops: tuple[int, ...]) -> None:
-        """Take back counts, given as pairs of number and count; unknown numbers raise KeyError."""
+    def drop(self, drops: tuple[int, ...]) -> list[Any]:
+        """Take back counts, given as pairs of number and count; unknown numbers raise KeyError.
+
+        Returns:
+            what is free now: its finalizers run when the caller lets go of the list.
+        """
         gone = []
         with self._lock:
             for number, times in zip(drops[::2], drops[1::2], strict=True):
@@ -73,7 +77,7 @@ class Lent:
                 if not entry[1]:
                     del self._objects[number], self._numbers[id(entry[0])]
                     gone.append(entry)
-        gone.clear()  # finalizers run here, outside the lock
+        return gone
 
 
 class Claim:
