@@ -27,10 +27,11 @@ class Arguments:
         self.direct = True
 
     def wrap(self, args: Any, kwargs: dict[str, Any], held: list[Claim]) -> tuple[Any, dict[str, Any]]:
-        """Turn the arguments of a call into frame values: each by itself where that works, else in one pickle.
+        """Turn the arguments of a call into frame values: each by itself, or all in one pickle.
 
         Args:
-            args, kwargs: the arguments.
+            args: the arguments by place.
+            kwargs: the arguments by name.
             held: gets the claims on memory in the companion that must last until the call is over.
 
         Raises:

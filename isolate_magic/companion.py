@@ -12,16 +12,15 @@ from typing import Any
 import psutil
 
 from isolate_magic import output, spawner
-from isolate_magic.errors import CellTimeout, StartError
+from isolate_magic.cells import Shown, timed
+from isolate_magic.errors import StartError
 from isolate_magic.interrupts import Postponed
 from isolate_magic.link.proxy import copied
 from isolate_magic.link.refs import Claim
 from isolate_magic.output import Sink
 from isolate_magic.process import Process
 from isolate_magic.report import CrashReport
-from isolate_magic.watch import watch
 
-_GRACE = 2.0
 _NAME = re.compile(r"[\w.-]{1,60}")
 _companions: dict[str, Companion] = {}
 _lock = threading.RLock()
@@ -96,11 +95,11 @@ class Companion:
         process = self._process
         if process is None:
             return "new"
-        if process.report is not None:
-            return "stopped" if process.report.kind == "stop" else "dead"
-        if process.talk.closed:  # a forked copy of the main session has let go of it
+        if not process.talk.closed:
+            return "busy" if process.talk.slots else "idle"
+        if process.report is None or process.report.kind == "stop":  # None in a fork of the main session
             return "stopped"
-        return "busy" if process.talk.slots else "idle"
+        return "dead"
 
     @property
     def report(self) -> CrashReport | None:
@@ -207,11 +206,15 @@ class Companion:
         sink: Sink | None = None,
         silent: bool = False,
     ) -> Any:
-        """Run a cell as part of a notebook; `run` says the rest.
+        """Run a cell as part of a notebook; raises as `run`.
 
         Args:
+            source: as in `run`.
             number: the prompt number; 0 counts by itself.
             lines_before: lines of the visible cell above the source.
+            push: as in `run`.
+            timeout: as in `run`.
+            sink: as in `run`.
             silent: whether the value of the last expression stays unshown.
         """
         if not isinstance(source, str):
@@ -228,10 +231,10 @@ class Companion:
             del process.cells[next(iter(process.cells))]
         title = f"Cell In[{number}]" if number else "a cell"
         cell = (source, prompt, lines_before, silent)
-        with _Shown(process, sink):
+        with Shown(process, sink):
             if timeout is None:
                 return talk.execute(title, cell)
-            return _timed(process, timeout, title, cell)
+            return timed(process, timeout, title, cell)
 
     def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run a function there and return its result.
@@ -239,7 +242,8 @@ class Companion:
         Args:
             function: any function that pickles, also a lambda, or a proxy of one. It always runs in
                 the companion, so `companion.call(os.getpid)` is the companion's pid.
-            args, kwargs: its arguments.
+            *args: its arguments by place.
+            **kwargs: its arguments by name.
 
         Raises:
             TransferError: the function or an argument cannot travel.
@@ -282,7 +286,7 @@ class Companion:
 
     def _alive(self) -> Process | None:
         process = self._process
-        return process if process is not None and process.report is None and not process.talk.closed else None
+        return process if process is not None and not process.talk.closed else None
 
     def _living(self) -> Process:
         """Return the process, started anew if the last one is dead."""
@@ -312,7 +316,8 @@ class Companion:
 
     def _say(self, report: CrashReport) -> None:
         assert self._process is not None
-        text = f"{report.headline}. Started a new one (pid {self._process.pid}); what was in the old one is gone.\n"
+        new = f"Started a new one (pid {self._process.pid}); what was in the old one is gone."
+        text = f"{report.headline}. {new}\n"
         (self._process.output.sink or output.default).stream("stderr", text)
 
     def _buried(self, report: CrashReport) -> None:
@@ -327,58 +332,6 @@ class Companion:
         object.__setattr__(module, "_isolate_", claim)
         claim.owner.revival.modules.add(module)
         return claim
-
-
-def _timed(process: Process, timeout: float, title: str, cell: tuple[str, int, int, bool]) -> Any:
-    """Run a cell under a time limit."""
-    number = next(process.talk.numbers)
-    limit = _Limit(process, timeout, number)
-    try:
-        return process.talk.execute(title, cell, number)
-    except KeyboardInterrupt:
-        if not limit.struck:
-            raise
-        raise CellTimeout(f"{title} was interrupted after {timeout:g} s; the companion lives on") from None
-    finally:
-        limit.cancel()
-
-
-class _Shown:
-    """Show output in a sink for the length of a cell."""
-
-    def __init__(self, process: Process, sink: Sink | None) -> None:
-        self.process = process
-        self.sink = sink
-
-    def __enter__(self) -> None:
-        self.before = self.process.output.sink
-        if self.sink is not None:
-            self.process.output.sink = self.sink
-
-    def __exit__(self, *exc: object) -> None:
-        self.process.output.sink = self.before
-
-
-class _Limit:
-    """Interrupt a request after some seconds, and kill its process if that does not help."""
-
-    def __init__(self, process: Process, seconds: float, number: int) -> None:
-        self.process = process
-        self.number = number
-        self.seconds = seconds
-        self.struck = False
-        self.alarm = watch().later(seconds, self._strike)
-
-    def _strike(self) -> None:
-        self.struck = True
-        self.process.interrupt(self.number)
-        self.alarm = watch().later(_GRACE, self._kill)
-
-    def _kill(self) -> None:
-        self.process.kill("timeout", f"killed at its time limit of {self.seconds:g} s", 0.1)
-
-    def cancel(self) -> None:
-        self.alarm.cancel()
 
 
 def get_companion(name: str = "default") -> Companion:

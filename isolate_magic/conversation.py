@@ -83,7 +83,8 @@ class Conversation(Inbox):
         Args:
             claim: the claim on the object.
             name: the method, or "" for the object itself.
-            args, kwargs: the arguments; they travel as `docs/values.md` tells.
+            args: the arguments by place; they travel as `docs/values.md` tells.
+            kwargs: the arguments by name.
             number: the request's number, if the caller has drawn it from `numbers` already.
 
         Raises:
@@ -182,7 +183,7 @@ class Conversation(Inbox):
     def stale(self, claim: Claim) -> Exception:
         """Return the error for the use of an object that is gone."""
         return StaleProxyError(
-            f"{claim.label or 'this object'} is gone: {self.death}. Make the object again in the new companion"
+            f"{claim.label or 'this object'} is gone: {self.death}. Make it again in the new companion"
         )
 
     # ------------------------------------------------------------ what the packer needs to know
@@ -212,8 +213,9 @@ class Conversation(Inbox):
         """Send a request and wait; SIGINT goes to the companion meanwhile.
 
         Args:
-            number, packet: the request.
-            what: for the report, the object and its method, and the request of ours that this one is inside.
+            number: the request's number.
+            packet: the encoded request.
+            what: for the report, object and method, and the request of ours that this one is inside.
 
         Returns:
             the `Reply` or `Failure`.

@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
 from isolate_magic import autopsy, spawner
 from isolate_magic.conversation import Conversation
@@ -210,11 +209,12 @@ class Process:
             except (ProcessLookupError, PermissionError):
                 pass
             self.output.drain()
-            self.report = self._examine()
+            report = self._examine()
         for fd in (*self.pipes, self.pidfd):
             watch().remove(fd)
         self.release()
-        self._buried(self.report)
+        self._buried(report)
+        self.report = report
 
     def _examine(self) -> CrashReport:
         status, peak = self.zygote.reap(self.pid)

@@ -24,10 +24,10 @@ from isolate_magic.errors import StartError
 from isolate_magic.link import bulk, descriptors
 
 ENVIRONMENT = (
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "TERM", "PYTHON*",
-    "VIRTUAL_ENV", "CONDA_*", "LD_LIBRARY_PATH", "XDG_*", "IPYTHONDIR", "JUPYTER_*DIR", "MPL*", "MKL_*", "OMP_*",
-    "KMP_*", "OPENBLAS_*", "NUMEXPR_*", "NUMBA_*", "CUDA_*", "NVIDIA_*", "TORCH_*", "TRITON_*", "XLA_*", "JAX_*",
-    "SSL_CERT_*", "COLUMNS", "LINES", "NO_COLOR",
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "TERM",
+    "PYTHON*", "VIRTUAL_ENV", "CONDA_*", "LD_LIBRARY_PATH", "XDG_*", "IPYTHONDIR", "JUPYTER_*DIR", "MPL*",
+    "MKL_*", "OMP_*", "KMP_*", "OPENBLAS_*", "NUMEXPR_*", "NUMBA_*", "CUDA_*", "NVIDIA_*", "TORCH_*",
+    "TRITON_*", "XLA_*", "JAX_*", "SSL_CERT_*", "COLUMNS", "LINES", "NO_COLOR",
 )  # fmt: skip
 """Names of the environment variables that a companion sees; passwords and tokens are not among them."""
 

@@ -97,7 +97,8 @@ for i in range(200):
     expected = Record()
     for i in range(200):
         for name, text in (
-            ("stdout", f"a {i}\n"), ("display_data", f"'b {i}'"), ("stderr", f"c {i}\n"), ("display_data", f"'d {i}'"),
+            ("stdout", f"a {i}\n"), ("display_data", f"'b {i}'"), ("stderr", f"c {i}\n"),
+            ("display_data", f"'d {i}'"),
             ("stdout", f"e {i}\n"), ("stderr", f"f {i}\n"), ("stdout", f"g {i}\n"),
         ):  # fmt: skip
             if name == "display_data":
@@ -235,7 +236,8 @@ def test_output_while_idle_is_shown(companion: Companion) -> None:
     before = output.use(record)
     try:
         companion.run(
-            "import threading, sys\ndef late():\n    print('late'); display('shown late'); sys.stderr.write('late too')"
+            "import threading, sys\n"
+            "def late():\n    print('late'); display('shown late'); sys.stderr.write('late too')"
         )
         companion.run("threading.Timer(0.05, late).start()")
         until(lambda: len(record.shown) == 3, 5)

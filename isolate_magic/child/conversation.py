@@ -240,6 +240,7 @@ class HostFunction:
         self.__name__ = self.__qualname__ = claim.label
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the function there."""
         claim = self._isolate_
         return claim.owner.call_host(claim.number, "", args, kwargs)
 

@@ -11,12 +11,13 @@ import asyncio
 import json
 import logging
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from IPython.core.compilerop import CachingCompiler
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.zmqshell import ZMQInteractiveShell
+from IPython.core.compilerop import CachingCompiler
 from jupyter_client.jsonutil import json_default
 from jupyter_client.session import Session
 from traitlets.config import Config
@@ -60,10 +61,12 @@ class CompanionShell(ZMQInteractiveShell):
         lines_before: lines that stand before the code in the editor's cell, so that tracebacks
             count as the reader does.
         outcome: what came of the last cell, as IPython's `ExecutionResult`.
+        gate: the conversation, which knows whether an interrupt may be raised.
     """
 
     lines_before = 0
     outcome: Any = None
+    gate: Any = None
 
     def transform_cell(self, raw_cell: str) -> str:
         """Transform IPython syntax, then move the code down to its place in the cell."""
@@ -74,6 +77,18 @@ class CompanionShell(ZMQInteractiveShell):
         """Run a cell and keep what came of it; `last_execution_result` misses early interrupts."""
         self.outcome = super().run_cell(*args, **kwargs)
         return self.outcome
+
+    async def run_code(self, *args: Any, **kwargs: Any) -> Any:
+        """Run code of the user's; only meanwhile may an interrupt come in, for IPython would swallow it."""
+        gate = self.gate
+        if threading.get_ident() != gate.main:
+            return await super().run_code(*args, **kwargs)
+        before = gate.interruptible
+        try:
+            gate.let_in()
+            return await super().run_code(*args, **kwargs)
+        finally:
+            gate.interruptible = before
 
 
 class CompanionKernel(IPythonKernel):

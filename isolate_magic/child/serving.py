@@ -43,6 +43,7 @@ class Serving(Peer):
         super().__init__(sock)
         self.board = board
         self.service = Service(self, kernel)
+        kernel.shell.gate = self
         self.lent = Lent(self.service)
         self.faults = Faults(self)
         self.drops: deque[tuple[int, int]] = deque()
@@ -148,16 +149,21 @@ class Serving(Peer):
         else:
             args, kwargs = self._arguments(frame)
             function = self.service.method(target, frame.name) if frame.name else target
-        if threading.get_ident() != self.main:
-            return function(*args, **kwargs)
+        if threading.get_ident() != self.main or (frame.target == 1 and frame.name == "execute"):
+            return function(*args, **kwargs)  # a cell opens to interrupts itself, around the user's own code
         try:
-            self.interruptible = True
-            if frame.number in self.due:
-                raise KeyboardInterrupt
+            self.let_in()
             return function(*args, **kwargs)
         finally:
             # An interrupt in this very moment is caught by `answer`; there is none after it.
             self.interruptible = False
+
+    def let_in(self) -> None:
+        """Let interrupts raise KeyboardInterrupt from now on, and at once where one is due."""
+        self.interruptible = True
+        if self.due and not self.due.isdisjoint(self.active):
+            self.due.difference_update(self.active)
+            raise KeyboardInterrupt
 
     def _answer_aside(self, frame: Any) -> None:
         """Serve a request that belongs to a thread of ours, which has called back and waits."""

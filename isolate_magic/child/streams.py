@@ -112,6 +112,6 @@ def install(order: Order) -> None:
     """Replace `sys.stdout` and `sys.stderr` by streams on the pipes."""
     for name, pipe in zip(("stdout", "stderr"), order.pipes, strict=True):
         raw = Pipe(pipe, order)
-        stream = Console(raw, "utf-8", "backslashreplace", write_through=True)  # type: ignore[type-var]
+        stream = Console(raw, "utf-8", "backslashreplace", write_through=True)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)

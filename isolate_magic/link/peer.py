@@ -16,7 +16,6 @@ from typing import Any
 
 from isolate_magic.link import frames as f
 
-
 _BROKEN = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
 
 

@@ -12,8 +12,6 @@ from collections import deque
 from itertools import count
 from typing import Any
 
-
-
 _PINNED = 1 << 62
 
 
