@@ -14,7 +14,9 @@ from typing import Any
 from isolate_magic.link import frames as f
 
 _KINDS = "biufcSUmMV"
-_TEXT = re.compile(r"[<>|=]?(?:[biufcSUV]\d{1,9}|[mM]8(?:\[\d{0,9}[A-Za-zμ]{1,7}\])?)")
+# No multiplier of 0: m8[0s] makes numpy divide by zero and takes the process along.
+_TEXT = re.compile(r"[<>|=]?(?:[biufcSUV]\d{1,9}|[mM]8(?:\[(?:[1-9]\d{0,8})?[A-Za-zμ]{1,7}\])?)")
+
 
 
 def describe(dtype: Any) -> Any:
@@ -23,7 +25,7 @@ def describe(dtype: Any) -> Any:
     Raises:
         ValueError: the dtype holds objects, or is not a plain numpy one.
     """
-    if dtype.hasobject or dtype.kind not in _KINDS or dtype.metadata:
+    if dtype.hasobject or dtype.kind not in _KINDS or dtype.metadata or not dtype.itemsize:
         raise ValueError(f"{dtype} is no plain dtype")
     if dtype.fields is None:
         return dtype.str
@@ -39,16 +41,31 @@ def dtype_of(text: Any, depth: int = 0) -> Any:
     import numpy as np
 
     if isinstance(text, str):
-        if not _TEXT.fullmatch(text):
-            raise ValueError(f"{text[:60]!r} is no dtype that may travel")
-        return np.dtype(text)
-    if not isinstance(text, tuple) or depth > 8:
-        raise ValueError("a dtype is nested too deep")
+        return _of_some_size(_named(text))
+    if not isinstance(text, tuple) or depth > 8 or any(len(part) != 4 for part in text[1:]):
+        raise ValueError("a dtype that is none")
     size, *parts = text
     names = [part[0] for part in parts]
     formats = [(dtype_of(part[1], depth + 1), part[3]) for part in parts]
     offsets = [part[2] for part in parts]
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
+    return _of_some_size(
+        np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
+    )
+
+
+def _named(text: str) -> Any:
+    import numpy as np
+
+    if not _TEXT.fullmatch(text):
+        raise ValueError(f"{text[:60]!r} is no dtype that may travel")
+    return np.dtype(text)
+
+
+def _of_some_size(dtype: Any) -> Any:
+    """Refuse items of no bytes: numpy makes them larger behind our back, and their count is free."""
+    if not dtype.itemsize:
+        raise ValueError(f"{dtype} has no size")
+    return dtype
 
 
 def wrap_scalar(value: Any) -> f.Scalar | None:
@@ -63,7 +80,7 @@ def unwrap_scalar(value: f.Scalar) -> Any:
     """Make the numpy scalar again."""
     import numpy as np
 
-    dtype = dtype_of(value.dtype)
+    dtype = _named(value.dtype)
     if dtype.itemsize != len(value.data):
         raise ValueError(f"a numpy {dtype} of {len(value.data)} bytes")
     return np.frombuffer(value.data, dtype)[0] if value.data else dtype.type()
@@ -113,12 +130,23 @@ def unwrap_array(value: f.Array, inner: Callable[[Any], Any], fill: Callable[...
     if min(value.shape, default=0) < 0 or value.order not in ("C", "F"):
         raise ValueError(f"an array of shape {value.shape}")
     size = math.prod(value.shape) * dtype.itemsize
-    if isinstance(value.data, f.Inline) and len(value.data.data) != size:
-        raise ValueError(f"an array of {size} bytes came with {len(value.data.data)}")
+    came = len(value.data.data) if isinstance(value.data, f.Inline) else getattr(value.data, "length", -1)
+    if came != size:
+        raise ValueError(f"an array of {size} bytes came with {came}")
     array = np.empty(value.shape, dtype, order=value.order)  # type: ignore[call-overload]
     if size:
         fill(value.data, array.__array_interface__["data"][0], size)
+        _check_bools(array)
     return array
+
+
+def _check_bools(array: Any) -> None:
+    """Refuse booleans that are neither 0 nor 1, which compiled code takes as an index."""
+    if array.dtype.fields:
+        for name in array.dtype.names:
+            _check_bools(array[name])
+    elif array.dtype.kind == "b" and array.size and array.view("u1").max() > 1:
+        raise ValueError("a boolean that is neither true nor false")
 
 
 def reduce_array(array: Any) -> tuple[Any, ...] | None:
