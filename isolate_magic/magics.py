@@ -106,7 +106,7 @@ class IsolateMagics(Magics):
 
     @line_magic
     def isolate(self, line: str) -> Any:
-        """Look after companions: %isolate [status|start|restart|stop|interrupt|list|logs] [NAME] [--preload MODULES]
+        """Look after companions: %isolate COMMAND [NAME] [--preload MODULES].
 
         status     the state of one companion, or of all (the default)
         start      start one; --preload numpy,pandas imports modules before the fork
@@ -295,7 +295,9 @@ def _crash_renderer(shell: Any) -> Callable[[Any], list[str]]:
             shell.display_pub.publish(data=card, metadata={})
         lines: list[str] | None = error.__dict__.get("_isolate_shown_")
         if lines is None:
-            lines = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__, tb_offset=1)
+            lines = shell.InteractiveTB.structured_traceback(
+                type(error), error, error.__traceback__, tb_offset=1
+            )
         return lines
 
     return render
@@ -311,7 +313,9 @@ def load_ipython_extension(shell: Any) -> None:
     """Load the magics, bind `import_isolated` and `byvalue`, and let a zygote import meanwhile."""
     unload_ipython_extension(shell, stop=False)
     shell.register_magics(IsolateMagics)
-    shell.push({name: thing for name, thing in _NAMES.items() if name not in shell.user_ns}, interactive=False)
+    shell.push(
+        {name: thing for name, thing in _NAMES.items() if name not in shell.user_ns}, interactive=False
+    )
     _before.append(output.use(ShellSink(shell)))
     ProcessTerminationError._render_traceback_ = _crash_renderer(shell)  # type: ignore[attr-defined]
     spawner.zygote()

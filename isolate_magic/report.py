@@ -125,4 +125,7 @@ _CARD = (
 )
 _DIM = "opacity:.75"
 _BOLD = "font-weight:600"
-_PRE = "margin:4px 0;padding:6px 8px;white-space:pre-wrap;background:var(--jp-layout-color2,rgba(128,128,128,.12))"
+_PRE = (
+    "margin:4px 0;padding:6px 8px;white-space:pre-wrap;"
+    "background:var(--jp-layout-color2,rgba(128,128,128,.12))"
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 import ctypes
-import datetime
+import datetime as dt
 import decimal
 import os
 import pickle
@@ -29,7 +29,7 @@ _TWINS = {
     f"{cls.__module__}.{cls.__qualname__}": cls
     for cls in (
         type(None), bool, int, float, complex, str, bytes, tuple, frozenset, range, slice,
-        datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone,
+        dt.datetime, dt.date, dt.time, dt.timedelta, dt.timezone,
         decimal.Decimal,
     )
 }  # fmt: skip
@@ -167,25 +167,27 @@ class Revival:
             error._isolate_.times += 1
             self._note(error, fault.lines)
             return error  # type: ignore[no-any-return]
-        args = tuple(map(self.value, fault.args))
-        error = self._raised(fault.cls, args)
-        text = self.value(fault.text)
+        error = self._raised(fault.cls, tuple(map(self.value, fault.args)))
+        self._furnish(error, fault)
+        if ref:
+            error.__dict__["_isolate_"] = Claim(self.talk, ref.id, type(error).__name__)
+            self._remember(ref.id, error)
+        self._note(error, fault.lines)
+        return error  # type: ignore[no-any-return]
+
+    def _furnish(self, error: BaseException, fault: f.Fault) -> None:
+        """Set the attributes that came along; no private name, because Python and IPython act on some."""
         for name, value in fault.fields.items():
             if name in ("filename", "filename2", "name", "path"):
                 setattr(error, name, self.value(value))
         for name, value in self.value(fault.fields.get("__dict__")) or ():
-            if isinstance(name, str) and not name.startswith("_isolate_"):
+            if isinstance(name, str) and not name.startswith("_"):
                 error.__dict__[name] = value
         if type(type(error)) is mirror.Mirror:
-            error.__dict__["_isolate_text_"] = text
-        if ref:
-            error.__dict__["_isolate_"] = Claim(self.talk, ref.id, type(error).__name__)
-            self._remember(ref.id, error)
+            error.__dict__["_isolate_text_"] = self.value(fault.text)
         notes = self.value(fault.fields.get("__notes__"))
         for note in notes if isinstance(notes, tuple) else ():
             error.add_note(str(note))
-        self._note(error, fault.lines)
-        return error  # type: ignore[no-any-return]
 
     def _note(self, error: BaseException, lines: tuple[str, ...]) -> None:
         """Keep the remote traceback, in a note and for the cell that shows it."""
@@ -291,4 +293,3 @@ def _check_room(length: int) -> None:
             f"{length / 2**30:.1f} GiB do not fit here: {psutil.virtual_memory().available / 2**30:.1f} GiB "
             "of memory are free. Work on it through the proxy, or copy a part"
         )
-

@@ -20,7 +20,9 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 def execute(path: Path) -> nbformat.NotebookNode:
     """Execute a notebook from its own folder and return it with its outputs."""
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": path.parent}})
+    client = NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+    )
     client.execute()
     return notebook
 

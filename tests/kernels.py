@@ -52,7 +52,9 @@ class Kernel:
     """Start a kernel as Jupyter does and run cells in it."""
 
     def __init__(self) -> None:
-        self.manager = KernelManager(kernel_cmd=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"])
+        self.manager = KernelManager(
+            kernel_cmd=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        )
         self.manager.start_kernel(stderr=subprocess.DEVNULL)
         self.client = self.manager.blocking_client()
         self.client.start_channels()

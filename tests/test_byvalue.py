@@ -21,7 +21,7 @@ from waiting import until
 
 from isolate_magic import Companion, TransferError, byvalue, isproxy
 
-SOURCE = '''
+SOURCE = """
 import collections, dataclasses, datetime, decimal, fractions, pathlib, socket, sys, threading, typing
 import numpy as np
 @dataclasses.dataclass
@@ -41,7 +41,7 @@ def cycle():
     x = [1]; x.append(x); return x
 def shared():
     inner = [1]; return [inner, inner]
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,9 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}-{str(value)[:20]!r}"[:40])
+@pytest.mark.parametrize(
+    "value", VALUES, ids=lambda value: f"{type(value).__name__}-{str(value)[:20]!r}"[:40]
+)
 def test_builtin_values_come_with_their_exact_types(there: There, value: Any) -> None:
     there.companion.push({"value": value})
     copy = byvalue(there("[value][0]"))
@@ -137,7 +139,9 @@ class Frozen:
     a: int
 
 
-def test_a_dataclass_that_this_session_knows_is_an_instance_of_it(there: There, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataclass_that_this_session_knows_is_an_instance_of_it(
+    there: There, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = types.ModuleType("known_here")
     module.Known, module.Frozen = Known, Frozen  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "known_here", module)

@@ -14,13 +14,13 @@ import pytest
 from there import There, there_with
 from waiting import until
 
-SOURCE = '''
+SOURCE = """
 import os
 def call(f, *args, **kwargs): return f(*args, **kwargs)
 def identity(x): return x
 def nest(f, n): return f(n)
 kept = []
-'''
+"""
 
 counted: list[int] = []
 

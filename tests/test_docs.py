@@ -15,7 +15,11 @@ BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs(page: Path) -> None:
-    blocks = [(rest.strip(), code) for language, rest, code in BLOCK.findall(page.read_text()) if language == "python"]
+    blocks = [
+        (rest.strip(), code)
+        for language, rest, code in BLOCK.findall(page.read_text())
+        if language == "python"
+    ]
     if not blocks:
         return
     kernel = Kernel()
@@ -31,7 +35,9 @@ def test_the_code_of_a_page_runs(page: Path) -> None:
 
 
 def test_the_readme_begins_with_the_two_commands_and_they_are_the_makefiles() -> None:
-    shell = [code for language, _, code in BLOCK.findall((ROOT / "README.md").read_text()) if language == "sh"]
+    shell = [
+        code for language, _, code in BLOCK.findall((ROOT / "README.md").read_text()) if language == "sh"
+    ]
     commands = [line.split("#")[0].strip() for line in shell[0].splitlines()]
     assert commands == ["make demo", "make test"]
     targets = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)

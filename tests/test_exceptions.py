@@ -12,7 +12,7 @@ from there import There, there_with
 
 from isolate_magic import CompanionExit, byvalue
 
-SOURCE = '''
+SOURCE = """
 import sys
 class Error(Exception):
     def __init__(self, what, detail=None):
@@ -48,7 +48,7 @@ def generate():
     except ValueError as error:
         yield str(error)
     return 99
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,11 @@ def test_attributes_set_on_a_builtin_error_come_along(there: There) -> None:
 def test_an_os_error_keeps_its_fields(there: There) -> None:
     error = raised(there, "open('/nonexistent/file')")
     assert type(error) is FileNotFoundError
-    assert (error.errno, error.strerror, error.filename) == (2, "No such file or directory", "/nonexistent/file")
+    assert (error.errno, error.strerror, error.filename) == (
+        2,
+        "No such file or directory",
+        "/nonexistent/file",
+    )
     assert str(error) == "[Errno 2] No such file or directory: '/nonexistent/file'"
 
 
@@ -280,7 +284,11 @@ def test_a_block_without_an_exception_sees_none(there: There) -> None:
 
 def test_generators_take_values_and_exceptions(there: There) -> None:
     generator = there.generate()
-    assert (next(generator), generator.send("hello"), generator.throw(ValueError("boo"))) == (1, "hello", "boo")
+    assert (next(generator), generator.send("hello"), generator.throw(ValueError("boo"))) == (
+        1,
+        "hello",
+        "boo",
+    )
     assert raised(next, generator).value == 99
     other = there.generate()
     assert next(other) == 1

@@ -64,7 +64,9 @@ def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
 
 
 def test_importing_the_package_loads_nothing_else_of_it() -> None:
-    code = "import sys, isolate_magic; print(sorted(m for m in sys.modules if m.startswith('isolate_magic.')))"
+    code = (
+        "import sys, isolate_magic; print(sorted(m for m in sys.modules if m.startswith('isolate_magic.')))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['isolate_magic._version']"
 

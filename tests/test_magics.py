@@ -44,7 +44,9 @@ def test_names_are_pushed_in_and_bound_back_as_proxy_and_as_copy(kernel: Kernel)
         "table = pd.DataFrame({'x': range(5)}); numbers = [1, 2]; table[table.x > threshold]"
     )
     assert "<table" in cell.result["text/html"]
-    seen = kernel.run("from isolate_magic import isproxy; isproxy(table), len(table), isproxy(numbers), numbers")
+    seen = kernel.run(
+        "from isolate_magic import isproxy; isproxy(table), len(table), isproxy(numbers), numbers"
+    )
     assert seen.result["text/plain"] == "(True, 5, False, [1, 2])"
 
 
@@ -132,14 +134,18 @@ def test_the_stop_button_interrupts_the_companion(kernel: Kernel) -> None:
             kernel.manager.interrupt_kernel()
 
     reply = kernel.client.execute_interactive(
-        "%%isolated\nprint('running', flush=True)\nimport time\nwhile True: time.sleep(1)", output_hook=stop, timeout=30
+        "%%isolated\nprint('running', flush=True)\nimport time\nwhile True: time.sleep(1)",
+        output_hook=stop,
+        timeout=30,
     )
     assert reply["content"]["ename"] == "KeyboardInterrupt"
     assert kernel.run("%%isolated\nkept").result["text/plain"] == "2"
 
 
 def test_a_crash_shows_a_report_and_costs_no_variable(kernel: Kernel) -> None:
-    kernel.run("mine = 'still here'\nmath = import_isolated('math')\nnumbers = import_isolated('builtins').list('ab')")
+    kernel.run(
+        "mine = 'still here'\nmath = import_isolated('math')\nnumbers = import_isolated('builtins').list('ab')"
+    )
     cell = kernel.run("%%isolated\nimport ctypes\nctypes.string_at(0)")
     assert cell.reply["ename"] == "ProcessTerminationError"
     (card,) = cell.of("display_data")
@@ -216,7 +222,9 @@ def test_something_that_cannot_travel_is_named(kernel: Kernel) -> None:
 
 
 def test_what_can_be_bound_is_bound_before_the_complaint(kernel: Kernel) -> None:
-    cell = kernel.run("%%isolated -o good --copy lock,number\nimport threading\ngood, lock, number = [1], threading.Lock(), 5")
+    cell = kernel.run(
+        "%%isolated -o good --copy lock,number\nimport threading\ngood, lock, number = [1], threading.Lock(), 5"
+    )
     assert cell.reply["ename"] == "TransferError"
     assert "lock" in cell.reply["evalue"]
     assert kernel.run("good[0], number").result["text/plain"] == "(1, 5)"
@@ -231,13 +239,18 @@ def test_companions_are_told_apart_by_name(kernel: Kernel) -> None:
 
 def test_isolate_without_a_word_is_status(kernel: Kernel) -> None:
     kernel.run("%%isolated\npass")
-    assert kernel.run("%isolate").stream().split(";")[0] == kernel.run("%isolate status").stream().split(";")[0]
+    assert (
+        kernel.run("%isolate").stream().split(";")[0] == kernel.run("%isolate status").stream().split(";")[0]
+    )
     assert "default: idle; pid" in kernel.run("%isolate status default").stream()
 
 
 def test_isolate_start_restart_stop_and_logs(kernel: Kernel) -> None:
     assert "preload colorsys" in kernel.run("%isolate start fresh --preload colorsys").stream()
-    assert kernel.run("%%isolated -c fresh\nimport sys; 'colorsys' in sys.modules").result["text/plain"] == "True"
+    assert (
+        kernel.run("%%isolated -c fresh\nimport sys; 'colorsys' in sys.modules").result["text/plain"]
+        == "True"
+    )
     kernel.run("%%isolated -c fresh\nprint('said')\nx = 1")
     assert "said" in kernel.run("%isolate logs fresh").stream()
     assert "restarted 1 time" in kernel.run("%isolate restart fresh").stream()
@@ -270,7 +283,10 @@ def test_interrupt_from_a_magic_says_when_there_was_nothing_to_interrupt(kernel:
 
 
 def test_top_level_await_and_magics_work_in_an_isolated_cell(kernel: Kernel) -> None:
-    assert kernel.run("%%isolated\nimport asyncio; await asyncio.sleep(0, 'slept')").result["text/plain"] == "'slept'"
+    assert (
+        kernel.run("%%isolated\nimport asyncio; await asyncio.sleep(0, 'slept')").result["text/plain"]
+        == "'slept'"
+    )
     assert "Wall time" in kernel.run("%%isolated\n%time 1").stream()
     assert kernel.run("%%isolated\n!echo shell").stream().split() == ["shell"]
 

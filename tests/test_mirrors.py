@@ -17,7 +17,7 @@ from there import There, there_with
 
 from isolate_magic import NotSupported, isproxy
 
-SOURCE = '''
+SOURCE = """
 import abc, collections, dataclasses, enum, fractions, typing
 class A:
     "The class A."
@@ -68,7 +68,7 @@ class Callable:
 class Plain: pass
 def identity(x): return x
 def kinds(x): return type(x).__name__
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +233,9 @@ def test_signatures_are_the_companions(there: There) -> None:
     assert list(inspect.signature(there.Data).parameters) == ["a", "b"]
     assert str(inspect.signature(there.Callable())) == "(first, *, second=3)"
     with pytest.raises(ValueError):
-        inspect.signature(there("__builtins__.min if hasattr(__builtins__, 'min') else __import__('builtins').min"))
+        inspect.signature(
+            there("__builtins__.min if hasattr(__builtins__, 'min') else __import__('builtins').min")
+        )
 
 
 def test_only_what_can_be_called_there_can_be_called_here(there: There) -> None:

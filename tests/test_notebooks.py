@@ -17,7 +17,10 @@ def test_a_notebook_runs_and_shows_what_it_promises(path: Path, tmp_path: Path) 
     copy = tmp_path / path.name
     copy.write_text(path.read_text())
     done = subprocess.run(
-        [sys.executable, str(ROOT / "notebooks" / "run.py"), str(copy)], capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / "notebooks" / "run.py"), str(copy)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert copy.with_suffix(".executed.ipynb").exists()

@@ -18,7 +18,7 @@ from there import There, there_with
 
 from isolate_magic import Companion, StaleProxyError, TransferError, isproxy
 
-SOURCE = '''
+SOURCE = """
 import pathlib
 class Number:
     def __init__(self, n): self.n = n
@@ -54,7 +54,7 @@ class Shy:
     def __getattr__(self, name): return "made up " + name
 def identity(x): return x
 def call(f, *args, **kwargs): return f(*args, **kwargs)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +227,12 @@ def test_dir_runs_no_property_and_shows_nothing_of_ours(there: There) -> None:
 def test_rich_display_is_not_fooled_by_objects_that_answer_everything(there: There) -> None:
     shy = there.Shy()
     assert shy.anything == "made up anything"
-    for name in ("_ipython_canary_method_should_not_exist_", "_repr_html_", "__wrapped__", "_ipython_display_"):
+    for name in (
+        "_ipython_canary_method_should_not_exist_",
+        "_repr_html_",
+        "__wrapped__",
+        "_ipython_display_",
+    ):
         assert not hasattr(shy, name)
         assert not hasattr(type(shy), name)
 
@@ -280,7 +285,9 @@ def test_format_and_bytes_are_the_objects_own(there: There) -> None:
 )
 def test_an_argument_that_cannot_travel_is_named(there: There, make: Any, says: str) -> None:
     thing = make()
-    with pytest.raises(TransferError, match=rf"argument 2, of type \S*{says}.*'proxies'.*Make the object there"):
+    with pytest.raises(
+        TransferError, match=rf"argument 2, of type \S*{says}.*'proxies'.*Make the object there"
+    ):
         there.call(there.identity, thing)
     with pytest.raises(TransferError, match=r"argument 'name'"):
         there.call(there.identity, name=[thing])
@@ -314,10 +321,18 @@ def test_a_proxy_of_another_companion_is_refused_and_says_what_to_do(there: Ther
 
 def test_stale_proxies_say_what_they_were_and_how_it_ended() -> None:
     with Companion("proxies-stale") as companion:
-        items, function, kind = companion.run("[1]"), companion.run("lambda: 0"), companion.run("class A: pass\nA")
+        items, function, kind = (
+            companion.run("[1]"),
+            companion.run("lambda: 0"),
+            companion.run("class A: pass\nA"),
+        )
         thing = kind()
         companion.stop()
-        assert repr(items) == str(items) == "<stale proxy of builtins.list object: " + items._isolate_.owner.death + ">"
+        assert (
+            repr(items)
+            == str(items)
+            == "<stale proxy of builtins.list object: " + items._isolate_.owner.death + ">"
+        )
         for use in (
             lambda: len(items), lambda: items[0], lambda: items == [1], lambda: thing.x,
             function, kind, lambda: setattr(thing, "x", 1), lambda: companion.call(len, items),

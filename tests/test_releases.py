@@ -11,7 +11,7 @@ import pytest
 from there import There, there_with
 from waiting import until
 
-SOURCE = '''
+SOURCE = """
 import gc
 class Thing: pass
 def make(n=1): return tuple(Thing() for _ in range(n))
@@ -23,7 +23,7 @@ def call(f): return f()
 def boom(): raise Failed("x")
 class Failed(Exception): pass
 one = Thing()
-'''
+"""
 
 
 @pytest.fixture(scope="module")

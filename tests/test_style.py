@@ -28,7 +28,9 @@ def test_a_module_says_first_in_which_process_it_lives(path: Path) -> None:
     assert text
     first = text.split("\n\n")[0]
     if path.name != "__init__.py":
-        assert re.search(r"\((both sides|host|companion|face|zygote.*|a process of its own.*|built in .*)\)", first), first
+        assert re.search(
+            r"\((both sides|host|companion|face|zygote.*|a process of its own.*|built in .*)\)", first
+        ), first
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
@@ -36,7 +38,9 @@ def test_everything_is_caught_only_at_marked_borders(path: Path) -> None:
     lines = path.read_text().splitlines()
     for node in ast.walk(ast.parse("\n".join(lines))):
         if isinstance(node, ast.ExceptHandler):
-            broad = node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+            broad = node.type is None or (
+                isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")
+            )
             raises = isinstance(node.body[-1], ast.Raise)
             assert not broad or raises or "# border:" in lines[node.lineno - 1], f"{path.name}:{node.lineno}"
 

@@ -16,7 +16,11 @@ for cell in {cells!r}:
 def terminal(*cells: str) -> str:
     """Run cells in a terminal session of its own and return all that it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", SESSION.format(cells=cells)], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", SESSION.format(cells=cells)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     return done.stdout + done.stderr
 

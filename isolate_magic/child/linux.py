@@ -12,7 +12,7 @@ _PDEATHSIG, _DUMPABLE, _NAME = 1, 4, 15  # prctl(2)
 
 
 def prctl(option: int, value: int | bytes) -> None:
-    """Call prctl(2) with one argument.
+    """Set an attribute of this process, as the manual page "prctl" tells.
 
     Raises:
         OSError: the kernel refused.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import builtins
 import copy
-import datetime
+import datetime as dt
 import decimal
 import importlib
 import importlib.machinery
@@ -56,7 +56,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
 
 _TWINS = frozenset({
     type(None), bool, int, float, complex, str, bytes, tuple, frozenset, range, slice,
-    datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone, decimal.Decimal,
+    dt.datetime, dt.date, dt.time, dt.timedelta, dt.timezone, decimal.Decimal,
 })  # fmt: skip
 
 
@@ -299,4 +299,3 @@ def _find(name: str, path: list[str]) -> str | None:
                 if os.path.isfile(place):
                     return place
     return None
-

@@ -8,7 +8,7 @@ constant, a module, a class, or another such function. All others stay and are c
 from __future__ import annotations
 
 import builtins
-import datetime
+import datetime as dt
 import decimal
 import dis
 import functools
@@ -22,7 +22,7 @@ from isolate_magic.link.proxy import isproxy
 
 _CONSTANT = (
     type(None), bool, int, float, complex, str, bytes, range, slice, type(...), types.ModuleType,
-    datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal, re.Pattern,
+    dt.date, dt.time, dt.timedelta, dt.tzinfo, decimal.Decimal, re.Pattern,
     types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
 )  # fmt: skip
 _CACHED = type(functools.lru_cache(lambda: None))

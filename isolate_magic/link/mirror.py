@@ -57,12 +57,14 @@ _OTHER = "setitem enter exit call bytes fspath"
 SPECIAL = frozenset(f"__{name}__" for name in f"{_UNARY} {_BINARY} {_OTHER}".split())
 """The special methods that a proxy forwards where the remote class defines them."""
 
+
 class Mirror(type):
     """Be the class of all mirrors: a mirror is also the proxy of the remote class itself."""
 
     _isolate_class_: Claim
 
     def __new__(mcs, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> Any:
+        """Make a mirror; a class statement of the user's that derives from one is refused."""
         if "_isolate_class_" not in space:
             raise NotSupported(
                 f"class {name} cannot derive from a class that lives in a companion; "
@@ -71,6 +73,7 @@ class Mirror(type):
         return super().__new__(mcs, name, bases, space)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make an instance there."""
         claim = cls.__dict__["_isolate_class_"]
         return claim.owner.call(claim, "", args, kwargs)
 

@@ -184,6 +184,7 @@ class Method:
         self._fetched: Any = None
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the method there."""
         claim = self.__self__._isolate_
         return claim.owner.call(claim, self.__name__, args, kwargs)
 
@@ -298,5 +299,3 @@ class _Text(str):
 
     __slots__ = ()
     __repr__ = str.__str__
-
-

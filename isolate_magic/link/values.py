@@ -95,8 +95,9 @@ def _zone(value: Any) -> tuple[bool, Any]:
 
 
 def _known_zone(zone: dt.tzinfo) -> tuple[bool, Any]:
-    if type(zone) is dt.timezone and zone == dt.timezone(zone.utcoffset(None)):
-        if zone.tzname(None) == dt.timezone(zone.utcoffset(None)).tzname(None):
+    if type(zone) is dt.timezone:
+        unnamed = dt.timezone(zone.utcoffset(None))
+        if zone == unnamed and zone.tzname(None) == unnamed.tzname(None):
             return True, _duration(zone.utcoffset(None), _same)
     key = getattr(zone, "key", None) if type(zone).__module__ == "zoneinfo" else None
     return key is not None, key

@@ -284,7 +284,10 @@ def test_sqlite_runs_there_with_its_own_exceptions(shared: Companion) -> None:
         caught = error
     assert isinstance(caught, sqlite.DatabaseError)
     assert str(caught) == "UNIQUE constraint failed: people.name"
-    assert list(connection.execute("select name, age from people order by name")) == [("Ada", 36), ("Alan", 41)]
+    assert list(connection.execute("select name, age from people order by name")) == [
+        ("Ada", 36),
+        ("Alan", 41),
+    ]
     connection.create_function("shout", 1, lambda text: text.upper())
     assert connection.execute("select shout(name) from people where age > ?", (40,)).fetchone() == ("ALAN",)
     connection.row_factory = sqlite.Row

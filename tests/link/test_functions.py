@@ -128,7 +128,11 @@ def not_importable(function: Any) -> Any:
 
 
 for _name, _thing in list(globals().items()):
-    if callable(_thing) and getattr(_thing, "__module__", "") == __name__ and _name not in ("not_importable",):
+    if (
+        callable(_thing)
+        and getattr(_thing, "__module__", "") == __name__
+        and _name not in ("not_importable",)
+    ):
         not_importable(_thing)
 
 

@@ -34,7 +34,11 @@ def same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, float):
-        return one == other and math.copysign(1, one) == math.copysign(1, other) or (one != one and other != other)
+        return (
+            one == other
+            and math.copysign(1, one) == math.copysign(1, other)
+            or (one != one and other != other)
+        )
     if isinstance(one, complex):
         return same(one.real, other.real) and same(one.imag, other.imag)
     if isinstance(one, tuple):
@@ -84,7 +88,16 @@ def test_values_at_the_edges_survive(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [[], {}, set(), object(), type("I", (int,), {})(1), type("S", (str,), {})("s"), dt.timezone(dt.timedelta(0), "X")]
+    "value",
+    [
+        [],
+        {},
+        set(),
+        object(),
+        type("I", (int,), {})(1),
+        type("S", (str,), {})("s"),
+        dt.timezone(dt.timedelta(0), "X"),
+    ],
 )
 def test_everything_else_is_left_to_the_caller(value: Any) -> None:
     with pytest.raises(Other):

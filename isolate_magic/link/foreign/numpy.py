@@ -18,7 +18,6 @@ _KINDS = "biufcSUmMV"
 _TEXT = re.compile(r"[<>|=]?(?:[biufcSUV]\d{1,9}|[mM]8(?:\[(?:[1-9]\d{0,8})?[A-Za-zμ]{1,7}\])?)")
 
 
-
 def describe(dtype: Any) -> Any:
     """Return a dtype as text, or as nested tuples of (name, dtype, offset, shape) with a size first.
 
@@ -48,9 +47,7 @@ def dtype_of(text: Any, depth: int = 0) -> Any:
     names = [part[0] for part in parts]
     formats = [(dtype_of(part[1], depth + 1), part[3]) for part in parts]
     offsets = [part[2] for part in parts]
-    return _of_some_size(
-        np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
-    )
+    return _of_some_size(np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size}))
 
 
 def _named(text: str) -> Any:
