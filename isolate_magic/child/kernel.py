@@ -39,7 +39,7 @@ class FrameSession(Session):
     error: dict[str, Any] | None = None
     hide_result = False
 
-    def send(self, stream: Any, msg_or_type: Any, content: Any = None, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def send(self, stream: Any, msg_or_type: Any, content: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Publish an output; drop what the main session says itself."""
         if isinstance(msg_or_type, dict):
             kind, content = msg_or_type["header"]["msg_type"], msg_or_type["content"]
@@ -81,7 +81,7 @@ class CompanionShell(ZMQInteractiveShell):
     async def run_code(self, *args: Any, **kwargs: Any) -> Any:
         """Run code of the user's; only meanwhile may an interrupt come in, for IPython would swallow it."""
         gate = self.gate
-        if threading.get_ident() != gate.main:
+        if gate is None or threading.get_ident() != gate.main:  # None: the zygote's own cell
             return await super().run_code(*args, **kwargs)
         before = gate.interruptible
         try:
@@ -94,8 +94,8 @@ class CompanionShell(ZMQInteractiveShell):
 class CompanionKernel(IPythonKernel):
     """The kernel of one companion."""
 
-    shell_class = CompanionShell  # type: ignore[assignment]
-    compiler_class = CachingCompiler  # type: ignore[assignment]
+    shell_class = CompanionShell
+    compiler_class = CachingCompiler
 
 
 def build() -> CompanionKernel:
@@ -125,7 +125,7 @@ def _warm(kernel: CompanionKernel) -> None:
     """Run one silent cell, so that no companion pays for what IPython does the first time."""
     fresh_loop()
     finish(kernel.do_execute("None", silent=True, store_history=False))
-    kernel.shell.display_formatter.format(0)  # type: ignore[union-attr]
+    kernel.shell.display_formatter.format(0)
     asyncio.get_event_loop().close()
     asyncio.set_event_loop(None)
 
