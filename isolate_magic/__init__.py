@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any
 from isolate_magic._version import __version__
 
 if TYPE_CHECKING:
-    from isolate_magic.companion import (
-        Companion,
-        byvalue,
-        companions,
-        default_companion,
-        get_companion,
-        import_isolated,
-    )
+    from isolate_magic.companion import Companion
     from isolate_magic.errors import (
         CellTimeout,
         CompanionExit,
@@ -34,6 +27,13 @@ if TYPE_CHECKING:
     from isolate_magic.link.proxy import isproxy
     from isolate_magic.magics import load_ipython_extension, unload_ipython_extension
     from isolate_magic.report import CrashReport, StackFrame
+    from isolate_magic.session import (
+        byvalue,
+        companions,
+        default_companion,
+        get_companion,
+        import_isolated,
+    )
 
 __all__ = [
     "CellTimeout",
@@ -60,14 +60,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "companion": (
-        "Companion",
-        "byvalue",
-        "companions",
-        "default_companion",
-        "get_companion",
-        "import_isolated",
-    ),
+    "companion": ("Companion",),
+    "session": ("byvalue", "companions", "default_companion", "get_companion", "import_isolated"),
     "link.proxy": ("isproxy",),
     "magics": ("load_ipython_extension", "unload_ipython_extension"),
     "report": ("CrashReport", "StackFrame"),

@@ -14,6 +14,7 @@ _GRACE = 2.0  # seconds between the interrupt and the kill
 
 def timed(process: Process, timeout: float, title: str, cell: tuple[str, int, int, bool]) -> Any:
     """Run a cell under a time limit."""
+    __tracebackhide__ = True
     number = next(process.talk.numbers)
     limit = _Limit(process, timeout, number)
     try:

@@ -15,7 +15,6 @@ from isolate_magic import output, spawner
 from isolate_magic.cells import Shown, timed
 from isolate_magic.errors import StartError
 from isolate_magic.interrupts import Postponed
-from isolate_magic.link.proxy import copied
 from isolate_magic.link.refs import Claim
 from isolate_magic.output import Sink
 from isolate_magic.process import Process
@@ -193,6 +192,7 @@ class Companion:
             ProcessTerminationError: the companion died.
             Exception: what the cell raised, as its own class.
         """
+        __tracebackhide__ = True
         return self.run_cell(source, push=push, timeout=timeout, sink=sink, silent=True)
 
     def run_cell(
@@ -217,6 +217,7 @@ class Companion:
             sink: as in `run`.
             silent: whether the value of the last expression stays unshown.
         """
+        __tracebackhide__ = True
         if not isinstance(source, str):
             raise TypeError(f"a cell is text, not {type(source).__name__}")
         if timeout is not None and not timeout > 0:
@@ -229,6 +230,7 @@ class Companion:
         process.cells[prompt] = (source, lines_before)
         while len(process.cells) > 200:
             del process.cells[next(iter(process.cells))]
+        process.output.begin()
         title = f"Cell In[{number}]" if number else "a cell"
         cell = (source, prompt, lines_before, silent)
         with Shown(process, sink):
@@ -250,6 +252,7 @@ class Companion:
             ProcessTerminationError: the companion died.
             Exception: what the function raised, as its own class.
         """
+        __tracebackhide__ = True
         return self._living().talk.run(function, args, kwargs)
 
     def load_module(self, name: str, path: str | Iterable[str] | None = None) -> Any:
@@ -263,11 +266,13 @@ class Companion:
         Raises:
             ModuleNotFoundError: there is no such module.
         """
+        __tracebackhide__ = True
         folders = None if path is None else [path] if isinstance(path, str) else list(path)
         return self._living().talk.ask("load_module", name, folders)
 
     def push(self, names: Mapping[str, Any]) -> None:
         """Bind names for the cells."""
+        __tracebackhide__ = True
         self._living().talk.ask("push", dict(names))
 
     def pull(self, name: str) -> Any:
@@ -276,6 +281,7 @@ class Companion:
         Raises:
             NameError: no cell has bound it.
         """
+        __tracebackhide__ = True
         return self._living().talk.ask("pull", name)
 
     def logs(self) -> str:
@@ -290,6 +296,7 @@ class Companion:
 
     def _living(self) -> Process:
         """Return the process, started anew if the last one is dead."""
+        __tracebackhide__ = True
         process = self._process
         if process is not None and not process.talk.closed:
             return process
@@ -326,6 +333,7 @@ class Companion:
 
     def _renew(self, module: Any) -> Claim:
         """Import the module of a stale proxy again and let the proxy stand for it."""
+        __tracebackhide__ = True
         name = module._isolate_.label
         fresh = self._living().talk.ask("load_module", name, None)
         claim: Claim = fresh._isolate_
@@ -334,51 +342,14 @@ class Companion:
         return claim
 
 
-def get_companion(name: str = "default") -> Companion:
-    """Return the companion of this name, made if there is none."""
+def registered() -> dict[str, Companion]:
+    """Return the companions of this session by name."""
     with _lock:
-        return _companions.get(name) or Companion(name)
-
-
-def default_companion() -> Companion:
-    """Return the companion that `import_isolated` and `%%isolated` use when no other is named."""
-    return get_companion("default")
-
-
-def companions() -> list[Companion]:
-    """Return all companions of this session."""
-    with _lock:
-        return list(_companions.values())
-
-
-def import_isolated(name: str, companion: Companion | str | None = None) -> Any:
-    """Import a module in a companion and return its proxy.
-
-    Args:
-        name: the module's full name.
-        companion: which one, or its name; the default companion by default.
-
-    >>> math = import_isolated("math")
-    >>> math.sqrt(16.0)
-    4.0
-    """
-    if companion is None or isinstance(companion, str):
-        companion = get_companion(companion or "default")
-    return companion.load_module(name)
-
-
-def byvalue(thing: Any) -> Any:
-    """Return a copy of what a proxy stands for; anything else is returned as it is.
-
-    Raises:
-        TransferError: the object cannot be copied; the text says why.
-        StaleProxyError: its companion is dead.
-    """
-    return copied(thing)
+        return dict(_companions)
 
 
 def _stop_all() -> None:
-    for companion in companions():
+    for companion in registered().values():
         companion.close()
 
 

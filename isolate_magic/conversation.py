@@ -10,7 +10,7 @@ import json
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from isolate_magic import watch as watches
 from isolate_magic.arguments import Arguments
@@ -92,6 +92,7 @@ class Conversation(Inbox):
             ProcessTerminationError: the companion died under this call.
             Exception: whatever the call raised there.
         """
+        __tracebackhide__ = True
         if self.closed:
             raise self.stale(claim)
         held: list[Claim] = []
@@ -108,6 +109,7 @@ class Conversation(Inbox):
 
     def get(self, claim: Claim, name: str) -> Any:
         """Read an attribute of an object of the companion; raises as `call`."""
+        __tracebackhide__ = True
         if self.closed:
             raise self.stale(claim)
         number = next(self.numbers)
@@ -118,6 +120,7 @@ class Conversation(Inbox):
 
     def ask(self, name: str, *args: Any) -> Any:
         """Call a method of the companion's service."""
+        __tracebackhide__ = True
         if args and self.closed:
             claim = claim_of(args[0])
             if claim is not None:
@@ -126,6 +129,7 @@ class Conversation(Inbox):
 
     def copy(self, proxy: Any) -> Any:
         """Return a copy of the object behind a proxy; raises TransferError where there can be none."""
+        __tracebackhide__ = True
         claim = claim_of(proxy)
         if claim is not None and self.closed:
             raise self.stale(claim)
@@ -135,6 +139,7 @@ class Conversation(Inbox):
             return self._copy(proxy, False)
 
     def _copy(self, proxy: Any, as_data: bool) -> Any:
+        __tracebackhide__ = True
         number = next(self.numbers)
         within, outer = self.desk.within()
         args, _ = self.arguments.wrap((proxy, as_data, True), _NOTHING, [])
@@ -152,10 +157,12 @@ class Conversation(Inbox):
             cell: source, prompt number, lines before the source, whether the value stays unshown.
             number: as in `call`.
         """
+        __tracebackhide__ = True
         return self.call(Claim(self, 1, title, 0), "execute", cell, _NOTHING, number)
 
     def run(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Call a function of ours there; it travels even if a callback would be the safer choice."""
+        __tracebackhide__ = True
         if isproxy(function):
             return function(*args, **kwargs)
         label = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', function)}"
@@ -165,6 +172,7 @@ class Conversation(Inbox):
 
     def describe(self, number: int) -> Any:
         """Ask for the description of a class by its number."""
+        __tracebackhide__ = True
         wanted = f.Own(number)
         packet_number = next(self.numbers)
         within, outer = self.desk.within()
@@ -173,11 +181,13 @@ class Conversation(Inbox):
 
     def show(self, proxy: Any) -> Any:
         """Return the displays of an object: data and metadata by MIME type."""
+        __tracebackhide__ = True
         data, metadata = json.loads(self.ask("show", proxy))
         return data, metadata
 
     def successor(self, module: Any) -> Claim:
         """Import the module of a stale proxy again, in the companion that replaced ours."""
+        __tracebackhide__ = True
         return self.renew(module)  # type: ignore[no-any-return]
 
     def stale(self, claim: Claim) -> Exception:
@@ -220,6 +230,7 @@ class Conversation(Inbox):
         Returns:
             the `Reply` or `Failure`.
         """
+        __tracebackhide__ = True
         if not in_main_thread():
             return self.exchange(number, packet, what)
         process, outer = self.process, self.hold
@@ -250,12 +261,13 @@ class Conversation(Inbox):
 
     def result(self, frame: Any) -> Any:
         """Return the value of a reply, or raise the exception of a failure."""
+        __tracebackhide__ = True
         if type(frame) is f.Reply:
             value = frame.value
             if type(value) in _PLAIN:
                 return value
             return self._guarded(self.revival.value, value)
-        raise self._guarded(self.revival.fault, frame.fault)
+        raised_there(self._guarded(self.revival.fault, frame.fault))
 
     def _guarded(self, make: Any, value: Any) -> Any:
         """Make something of what the companion sent; kill the companion if it cannot be made."""
@@ -281,3 +293,9 @@ class Conversation(Inbox):
                 self.drops.extend(zip(drops[2::2], drops[3::2], strict=True))
                 self.drops.append((drops[0], drops[1]))
                 return
+
+
+def raised_there(error: BaseException) -> NoReturn:
+    """Raise what the companion has raised."""
+    # It happened in the companion: the traceback from there is in the note below.
+    raise error

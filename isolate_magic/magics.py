@@ -11,10 +11,11 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
 from isolate_magic import output, spawner
-from isolate_magic.companion import Companion, byvalue, companions, get_companion, import_isolated
+from isolate_magic.companion import Companion
 from isolate_magic.errors import IsolateError, ProcessTerminationError, TransferError
 from isolate_magic.notebook import ShellSink
 from isolate_magic.output import NullSink
+from isolate_magic.session import byvalue, companions, get_companion, import_isolated
 
 _COMMANDS = ("status", "start", "restart", "stop", "interrupt", "list", "logs")
 

@@ -244,6 +244,21 @@ class Output:
         while self._tail_size > _TAIL and len(self.tail) > 1:
             self._tail_size -= len(self.tail.popleft()[1])
 
-    def last(self, name: str | None = None) -> str:
-        """Return the last output, at most some 64 KiB; of one stream, or of both as they came."""
-        return "".join(text for stream, text in self.tail if name in (None, stream))
+    def begin(self) -> None:
+        """Note that a cell begins; its crash report shows nothing of earlier ones."""
+        self.tail.append(("", ""))
+
+    def last(self, name: str | None = None, of_cell: bool = False) -> str:
+        """Return the last output, at most some 64 KiB.
+
+        Args:
+            name: one stream; both as they came by default.
+            of_cell: whether what came before the last cell began is left out.
+        """
+        texts: list[str] = []
+        for stream, text in self.tail:
+            if of_cell and not stream:
+                texts.clear()
+            elif name in (None, stream):
+                texts.append(text)
+        return "".join(texts)

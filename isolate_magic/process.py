@@ -106,8 +106,8 @@ class Process:
             ours.append(read)
             fds.append(write)
         start = {
-            "name": self.name, "cwd": _folder(), "path": sys.path, "argv": sys.argv, "token": token.hex(),
-            "numpy": spawner.host_has_numpy(), "environ": {},
+            "name": self.name, "cwd": spawner.folder(), "path": sys.path, "argv": sys.argv,
+            "token": token.hex(), "numpy": spawner.host_has_numpy(), "environ": {},
         }  # fmt: skip
         self.pid, self.pidfd = self.zygote.fork([*fds, self._words], start)
         return sock, door, ours[0], ours[1]
@@ -233,7 +233,7 @@ class Process:
             exit_code=code,
             during=self.talk.activity(),
             stack=autopsy.stack(words, self.cells),
-            stderr="\n".join(self.output.last("stderr").splitlines()[-20:])[-4000:],
+            stderr="\n".join(self.output.last("stderr", of_cell=True).splitlines()[-20:])[-4000:],
             peak_memory=peak,
             lifetime=time.monotonic() - self.started,
         )
@@ -248,13 +248,6 @@ class Process:
             self.board.close()
             self.talk.sock.close()
             self.talk.door.close()
-
-
-def _folder() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return "/"
 
 
 def _ended(pidfd: int, seconds: float) -> bool:

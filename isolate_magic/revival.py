@@ -12,6 +12,7 @@ import datetime as dt
 import decimal
 import os
 import pickle
+import re
 import threading
 import weakref
 from functools import partial
@@ -38,6 +39,7 @@ _OUR_ERRORS: dict[Any, type[Exception]] = {
     "isolate_magic.NotSupported": NotSupported,
 }
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code has made
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ROOM = 64 << 20  # bodies up to this size are fetched without a look at the free memory
 
 
@@ -191,7 +193,8 @@ class Revival:
 
     def _note(self, error: BaseException, lines: tuple[str, ...]) -> None:
         """Keep the remote traceback, in a note and for the cell that shows it."""
-        text = f"In companion {self.talk.name!r}:\n" + "".join(lines).rstrip()
+        trace = _COLOUR.sub("", "\n".join(line.rstrip("\n") for line in lines))
+        text = f"In companion {self.talk.name!r}:\n{trace}"
         if lines and text not in getattr(error, "__notes__", ()):
             error.__dict__["_isolate_lines_"] = lines
             error.add_note(text)

@@ -58,10 +58,11 @@ class Zygote:
         except OSError as error:
             raise StartError(f"the zygote could not be started: {error}") from error
         self._control = ours
-        command = [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno()), str(os.getpid()), *preload]
+        arguments = [str(theirs.fileno()), str(os.getpid()), json.dumps(sys.path), *preload]
         try:
             self._process = subprocess.Popen(
-                command,
+                [sys.executable, "-P", "-c", _BOOT, *arguments],
+                cwd=folder(),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=allowed(os.environ) | dict(environ),
@@ -196,6 +197,14 @@ class Zygote:
             self._bury()
             raise StartError(f"the zygote (pid {self.pid}) is gone: {reason}")
         return json.loads(packet), received
+
+
+def folder() -> str:
+    """Return the working directory, or the root if it is gone."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"
 
 
 def _copies(pid: int, told: dict[str, Any]) -> str:

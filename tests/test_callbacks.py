@@ -207,3 +207,13 @@ def test_a_sort_key_from_here(there: There) -> None:
     items.sort(key=key)
     assert list(items) == ["ccc", "bb", "a"]
     assert order == ["bb", "a", "ccc"]
+
+
+@pytest.mark.parametrize(
+    "argument", ["'y' * 500_000", "['a' * 300_000]", "'ä' * 200_000", "(1, 'z' * 400_000)"]
+)
+def test_large_arguments_of_a_callback_arrive(companion: Companion, argument: str) -> None:
+    seen: list[Any] = []
+    companion.push({"take": lambda value: seen.append(len(value))})
+    companion.run(f"take({argument})")
+    assert seen == [len(eval(argument))]

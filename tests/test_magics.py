@@ -314,3 +314,21 @@ def _exists(pid: int) -> bool:
             return stat.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_our_own_frames_stay_out_of_the_traceback_of_a_call(kernel: Kernel) -> None:
+    kernel.run("json = import_isolated('json')")
+    cell = kernel.run("json.loads('{')")
+    assert cell.reply["ename"] == "JSONDecodeError"
+    assert "json.loads('{')" in cell.error
+    assert cell.error.count("isolate_magic/") == 1  # IPython always shows the last frame; ours says why
+    assert "the traceback from there is in the note below" in cell.error
+    assert "json/decoder.py" in cell.error
+
+
+def test_a_report_shows_the_stderr_of_its_own_cell_only(kernel: Kernel) -> None:
+    kernel.run("%%isolated\nimport sys; print('of an earlier cell', file=sys.stderr)")
+    cell = kernel.run("%%isolated\nprint('of this cell', file=sys.stderr); import os; os.abort()")
+    text = cell.of("display_data")[0]["data"]["text/plain"]
+    assert "of this cell" in text
+    assert "of an earlier cell" not in text

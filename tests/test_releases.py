@@ -149,3 +149,14 @@ def test_a_finalizer_here_may_use_the_companion_when_the_companion_lets_go(there
     there.kept.clear()
     there("gc.collect()")
     until(lambda: list(told) == ["gone"], 5.0)
+
+
+def test_the_value_of_run_is_held_by_nobody_but_its_caller(companion: Companion) -> None:
+    companion.run("class Big: pass\nimport gc, weakref")
+    watched = companion.run("big = Big(); seen = weakref.ref(big); seen")
+    value = companion.run("_big = big; del big; _big")
+    companion.run("del _big")
+    assert watched() is not None
+    del value
+    until(lambda: companion.run("gc.collect(); seen() is None"))
+    assert companion.run("len(Out)") == 0

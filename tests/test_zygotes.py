@@ -191,3 +191,10 @@ print(c.run("1 + 1"))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert done.stdout == "2\n", done.stderr
+
+
+def test_a_module_beside_the_script_can_be_preloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "beside_the_script.py").write_text("x = 1")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with Companion("beside", preload=["beside_the_script"]) as companion:
+        assert companion.run("import sys; 'beside_the_script' in sys.modules")

@@ -14,7 +14,6 @@ from typing import Any
 
 from isolate_magic.child.service import Raw
 from isolate_magic.child.serving import Serving
-from isolate_magic.errors import TransferError
 from isolate_magic.link import bulk, descriptors, packing, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.foreign import numpy as foreign_numpy
@@ -213,9 +212,7 @@ class Conversation(Serving):
         packet = f.encode(
             f.Call(number, within, target, name, tuple(map(self.wrap, args)), wrapped, take(self.drops))
         )
-        if len(packet) > f.PACKET:
-            raise TransferError("the arguments of a callback are larger than 128 KiB; keep them here")
-        return self.exchange(number, packet)
+        return self.exchange(number, self.fitting(packet))
 
     def _taken(self, value: Any) -> None:
         """Free the memory that the host has put a callback's result into."""

@@ -12,7 +12,8 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from ipykernel.ipkernel import IPythonKernel
@@ -22,6 +23,7 @@ from jupyter_client.jsonutil import json_default
 from jupyter_client.session import Session
 from traitlets.config import Config
 
+_NOTHING = object()
 OUTPUTS = frozenset({"display_data", "update_display_data", "execute_result", "clear_output"})
 """Messages that reach the cell. Status and input echo are the main session's own business."""
 
@@ -149,10 +151,34 @@ def run_cell(kernel: CompanionKernel, code: str, number: int, lines_before: int,
     _count_to(shell, number)
     before, session.error, session.hide_result = session.hide_result, None, silent
     try:
-        finish(kernel.do_execute(code, silent=False))
+        with _unremembered(shell) if silent else nullcontext():
+            finish(kernel.do_execute(code, silent=False, store_history=not silent))
     finally:
         session.hide_result = before
-    return shell.outcome
+    result, shell.outcome, shell.last_execution_result = shell.outcome, None, None
+    return result
+
+
+@contextmanager
+def _unremembered(shell: Any) -> Iterator[None]:
+    """Keep the value of a cell out of `_` and `Out`, so that only whoever asked for it holds it."""
+    hook, values = shell.displayhook, shell.user_ns
+    number = shell.execution_count
+    unders = {name: getattr(hook, name) for name in ("_", "__", "___")}
+    names = (*unders, f"_{number - 1}", f"_{number}")
+    places = [(table, name) for table in (values, shell.user_ns_hidden) for name in names]
+    places += [(values["_oh"], number - 1), (values["_oh"], number)]
+    before = [(table, key, table.get(key, _NOTHING)) for table, key in places]
+    try:
+        yield
+    finally:
+        for name, value in unders.items():
+            setattr(hook, name, value)
+        for table, key, value in before:
+            if value is _NOTHING:
+                table.pop(key, None)
+            else:
+                table[key] = value
 
 
 def finish(coroutine: Any) -> Any:

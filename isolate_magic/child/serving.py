@@ -209,10 +209,12 @@ class Serving(Peer):
             return f.encode(f.Failure(number, f.Fault("RuntimeError", (text,), text, (), {})))
 
     def send(self, packet: bytes) -> None:
-        """Send a frame, or where it is too large the place from which the host may fetch it."""
-        if len(packet) > f.PACKET:
-            packet = f.encode(f.Spilled(self.park(packet)))
-        self.sock.send(packet)
+        """Send a frame."""
+        self.sock.send(self.fitting(packet))
+
+    def fitting(self, packet: bytes) -> bytes:
+        """Return a frame, or where it is too large the place from which the host may fetch it."""
+        return packet if len(packet) <= f.PACKET else f.encode(f.Spilled(self.park(packet)))
 
     def exchange(self, number: int, packet: bytes, what: Any = None) -> Any:
         """Send a request and wait for its reply; the host is woken if it waits for nothing of ours."""

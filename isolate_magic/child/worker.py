@@ -54,13 +54,18 @@ def _standard_streams(out: int, err: int) -> None:
     linux.unbuffer_c_stdout()
 
 
+def follow(path: list[str]) -> None:
+    """Look for modules where the host does, then where our own environment says."""
+    sys.path[:] = [*path, *(folder for folder in sys.path if folder not in path)]
+
+
 def _settle(start: dict[str, Any]) -> None:
     """Take over the host's folder and import path; draw fresh random numbers."""
     try:
         os.chdir(start["cwd"])
     except OSError:  # the folder is gone, or not ours to enter: stay where the zygote is
         print(f"isolate_magic: cannot enter {start['cwd']}; staying in {os.getcwd()}", file=sys.stderr)
-    sys.path[:] = start["path"]
+    follow(start["path"])
     sys.argv[:] = start["argv"]
     os.environ.update(start["environ"])
     random.seed()

@@ -132,10 +132,11 @@ def _run(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
 
 
 def main() -> None:
-    """Run a zygote: the arguments are the socket's descriptor, the host's pid and the preload list."""
+    """Run a zygote; arguments are the socket's descriptor, the host's pid and sys.path, the preload list."""
     # OpenBLAS keeps threads, but stops them around a fork by itself (pthread_atfork).
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-    control, host, *preload = sys.argv[1:]
+    control, host, path, *preload = sys.argv[1:]
+    worker.follow(json.loads(path))  # so that the preload list is found as the host would find it
     zygote = Zygote(socket.socket(fileno=int(control)), int(host))
     linux.name_process("isolate-zygote")
     try:

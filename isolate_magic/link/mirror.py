@@ -74,20 +74,24 @@ class Mirror(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make an instance there."""
+        __tracebackhide__ = True
         claim = cls.__dict__["_isolate_class_"]
         return claim.owner.call(claim, "", args, kwargs)
 
     def __getattr__(cls, name: str) -> Any:
+        __tracebackhide__ = True
         if name in BLOCKED or name.startswith(("_ipython_", "_repr_", "_isolate_", "__array_", "__abstract")):
             raise AttributeError(f"the proxy of a class does not forward {name!r}")
         claim = cls.__dict__["_isolate_class_"]
         return claim.owner.get(claim, name)
 
     def __setattr__(cls, name: str, value: Any) -> None:
+        __tracebackhide__ = True
         claim = cls.__dict__["_isolate_class_"]
         claim.owner.call(claim, "__setattr__", (name, value), {})
 
     def __delattr__(cls, name: str) -> None:
+        __tracebackhide__ = True
         claim = cls.__dict__["_isolate_class_"]
         claim.owner.call(claim, "__delattr__", (name,), {})
 
@@ -96,14 +100,17 @@ class Mirror(type):
         return list(claim.owner.call(claim, "__dir__", (), {}))
 
     def __getitem__(cls, key: Any) -> Any:
+        __tracebackhide__ = True
         claim = cls.__dict__["_isolate_class_"]
         return claim.owner.call(claim, "__getitem__", (key,), {})
 
     def __iter__(cls) -> Any:
+        __tracebackhide__ = True
         claim = cls.__dict__["_isolate_class_"]
         return claim.owner.call(claim, "__iter__", (), {})
 
     def __len__(cls) -> int:
+        __tracebackhide__ = True
         claim = cls.__dict__["_isolate_class_"]
         length: int = claim.owner.call(claim, "__len__", (), {})
         return length
@@ -230,12 +237,14 @@ def _forward(name: str) -> Callable[..., Any]:
     if name == "__call__":
 
         def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
             claim = self._isolate_
             return claim.owner.call(claim, "", args, kwargs)
 
         return call
 
     def forward(self: Any, /, *args: Any) -> Any:
+        __tracebackhide__ = True
         claim = self._isolate_
         return claim.owner.call(claim, name, args, {})
 
@@ -295,6 +304,7 @@ def _record_attribute(self: Any, name: str) -> Any:
 
 def _record_method(name: str) -> Callable[..., Any]:
     def method(self: Any, *args: Any) -> Any:
+        __tracebackhide__ = True
         claim = type(self).__dict__["_isolate_class_"]
         return claim.owner.call(claim.owner.service, "method_of", (self, name, *args), {})
 

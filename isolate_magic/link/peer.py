@@ -84,6 +84,7 @@ class Peer:
         Returns:
             the `Reply` or `Failure`.
         """
+        __tracebackhide__ = True
         slot = Slot(what)
         self.slots[number] = slot
         try:
@@ -108,6 +109,7 @@ class Peer:
 
     def wait(self, slot: Slot) -> Any:
         """Read, hand out and serve until the slot has its reply, then return it."""
+        __tracebackhide__ = True
         reader = self.reader
         while slot.frame is None:
             if self.closed:

@@ -1,5 +1,6 @@
 """Proxies: the local stand-ins of objects that live in a companion (host).
 
+`__tracebackhide__`, here and elsewhere, keeps our frames out of the tracebacks that IPython shows.
 The class of a proxy is made by `mirror` from the remote class: special methods are there exactly
 where the remote class has them. Everything else goes through `__getattr__`.
 """
@@ -35,6 +36,7 @@ class Proxy:
     _isolate_: Claim
 
     def __getattr__(self, name: str) -> Any:
+        __tracebackhide__ = True
         if name in BLOCKED or name.startswith(("_ipython_", "_repr_", "_isolate_")):
             raise AttributeError(f"a proxy does not forward {name!r}")
         if name in type(self)._isolate_methods_:
@@ -43,12 +45,15 @@ class Proxy:
         return claim.owner.get(claim, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        __tracebackhide__ = True
         _invoke(self, "__setattr__", name, value)
 
     def __delattr__(self, name: str) -> None:
+        __tracebackhide__ = True
         _invoke(self, "__delattr__", name)
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         claim = self._isolate_
         if claim.owner.death:
             return f"<stale proxy of {claim.label}: {claim.owner.death}>"
@@ -56,25 +61,30 @@ class Proxy:
         return text
 
     def __str__(self) -> str:
+        __tracebackhide__ = True
         if self._isolate_.owner.death:
             return repr(self)
         text: str = _invoke(self, "__str__")
         return text
 
     def __format__(self, spec: str) -> str:
+        __tracebackhide__ = True
         text: str = _invoke(self, "__format__", spec)
         return text
 
     def __dir__(self) -> list[str]:
+        __tracebackhide__ = True
         return list(_invoke(self, "__dir__"))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(f"a proxy of {self._isolate_.label} cannot be pickled; pickle byvalue(x)")
 
     def __copy__(self) -> Any:
+        __tracebackhide__ = True
         return self._isolate_.owner.ask("shallow_copy", self)
 
     def __deepcopy__(self, memo: Any) -> Any:
+        __tracebackhide__ = True
         return self._isolate_.owner.ask("deep_copy", self)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
@@ -141,6 +151,7 @@ class Module(_Remembering):
         return self.__getattr__("__doc__")
 
     def __getattr__(self, name: str) -> Any:
+        __tracebackhide__ = True
         if name in BLOCKED or name.startswith(("_ipython_", "_repr_", "_isolate_")) or name == "__path__":
             raise AttributeError(f"a proxy does not forward {name!r}")
         claim = self._isolate_
@@ -152,19 +163,23 @@ class Module(_Remembering):
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
+        __tracebackhide__ = True
         remembered(self).pop(name, None)
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
+        __tracebackhide__ = True
         remembered(self).pop(name, None)
         super().__delattr__(name)
 
     def __dir__(self) -> list[str]:
+        __tracebackhide__ = True
         if self._isolate_.owner.death:
             self._isolate_.owner.successor(self)
         return super().__dir__()
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return f"<module {self._isolate_.label!r} in companion {self._isolate_.owner.name!r}>"
 
     __str__ = __repr__
@@ -185,15 +200,18 @@ class Method:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the method there."""
+        __tracebackhide__ = True
         claim = self.__self__._isolate_
         return claim.owner.call(claim, self.__name__, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
+        __tracebackhide__ = True
         if name in BLOCKED or name.startswith(("_ipython_", "_repr_", "_isolate_")):
             raise AttributeError(f"a proxy does not forward {name!r}")
         return getattr(self.fetch(), name)
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self.fetch())
 
     def __eq__(self, other: object) -> bool:
@@ -223,6 +241,7 @@ class Method:
 
     def fetch(self) -> Any:
         """Return a proxy of the bound method; it lasts as long as this, so that it can be an argument."""
+        __tracebackhide__ = True
         if self._fetched is None:
             claim = self.__self__._isolate_
             self._fetched = claim.owner.get(claim, self.__name__)
@@ -230,6 +249,7 @@ class Method:
 
 
 def _invoke(proxy: Any, name: str, *args: Any) -> Any:
+    __tracebackhide__ = True
     claim = proxy._isolate_
     return claim.owner.call(claim, name, args, {})
 
@@ -253,6 +273,7 @@ def copied(thing: Any) -> Any:
     Args:
         thing: anything; what holds no proxy is returned as it is.
     """
+    __tracebackhide__ = True
     if type(thing) is Method:
         thing = thing.fetch()
     claim = None if isinstance(thing, BaseException) else claim_of(thing)
