@@ -262,12 +262,10 @@ class Conversation(Inbox):
     def result(self, frame: Any) -> Any:
         """Return the value of a reply, or raise the exception of a failure."""
         __tracebackhide__ = True
-        if type(frame) is f.Reply:
-            value = frame.value
-            if type(value) in _PLAIN:
-                return value
-            return self._guarded(self.revival.value, value)
-        raised_there(self._guarded(self.revival.fault, frame.fault))
+        if type(frame) is f.Failure:
+            raised_there(self._guarded(self.revival.fault, frame.fault))
+        value = frame.value
+        return value if type(value) in _PLAIN else self._guarded(self.revival.value, value)
 
     def _guarded(self, make: Any, value: Any) -> Any:
         """Make something of what the companion sent; kill the companion if it cannot be made."""

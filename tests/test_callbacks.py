@@ -14,6 +14,8 @@ import pytest
 from there import There, there_with
 from waiting import until
 
+from isolate_magic import Companion
+
 SOURCE = """
 import os
 def call(f, *args, **kwargs): return f(*args, **kwargs)
