@@ -233,11 +233,8 @@ class Conversation(Inbox):
         __tracebackhide__ = True
         if not in_main_thread():
             return self.exchange(number, packet, what)
-        process, outer = self.process, self.hold
-        hold = Hold(
-            lambda: process.interrupt(number),
-            lambda: process.kill("interrupt", "killed by the second interrupt", 0.1),
-        )
+        outer = self.hold
+        hold = Hold(self.process, number)
         try:
             hold.begin()
             self.hold = hold

@@ -68,12 +68,12 @@ class Inbox(Peer):
                 return None
         self._tries = _TRIES
         try:
-            packet = self.sock.recv(f.PACKET)
+            packet = self.next_packet()
         except ConnectionError:  # it left with requests of ours unread (unix(7))
             packet = b""
         return self._decode(packet) if packet else self._end()
 
-    def _decode(self, packet: bytes) -> Any:
+    def _decode(self, packet: Any) -> Any:
         try:
             frame = f.decode(packet)
             if type(frame) is f.Spilled:

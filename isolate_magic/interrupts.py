@@ -9,26 +9,28 @@ handler that was there before is called, and raises.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # `signal` makes an enum of each handler: 2 us a call
+import os
 import sys
 import threading
-from collections.abc import Callable
 from typing import Any
 
 _SIGINT = int(_signal.SIGINT)
+_LAST_WORDS = 0.1  # seconds for the Python stack of a companion that hangs
 
 
 class Hold:
-    """Keep SIGINT for one exchange.
+    """Keep SIGINT while a request is under way.
 
     Args:
-        first, second: what to do at the first and at the second interrupt.
+        process: the companion's process, which gets the interrupts; None keeps them back.
+        number: the request.
     """
 
-    __slots__ = ("_previous", "count", "first", "second")
+    __slots__ = ("_previous", "count", "number", "process")
 
-    def __init__(self, first: Callable[[], None], second: Callable[[], None]) -> None:
-        self.first = first
-        self.second = second
+    def __init__(self, process: Any = None, number: int = 0) -> None:
+        self.process = process
+        self.number = number
         self.count = 0
         self._previous: Any = None
 
@@ -61,17 +63,19 @@ class Hold:
 
     def _handle(self, _signal_number: int, _frame: Any) -> None:
         self.count += 1
+        if self.process is None:
+            return
         if self.count == 1:
-            self.first()
+            self.process.interrupt(self.number)
         else:
-            self.second()
+            self.process.kill("interrupt", "killed by the second interrupt", _LAST_WORDS)
 
 
 class Postponed:
     """Keep SIGINT back while a process is started or buried, which cannot stop half-way."""
 
     def __enter__(self) -> None:
-        self._hold = Hold(_nothing, _nothing) if in_main_thread() else None
+        self._hold = Hold() if in_main_thread() else None
         if self._hold is not None:
             self._hold.begin()
 
@@ -82,10 +86,17 @@ class Postponed:
                 self._hold.deliver()
 
 
-def _nothing() -> None:
-    return
+_main = threading.main_thread().ident
 
 
 def in_main_thread() -> bool:
     """Return whether signals arrive in this thread."""
-    return threading.current_thread() is threading.main_thread()
+    return threading.get_ident() == _main
+
+
+def _forked() -> None:
+    global _main
+    _main = threading.main_thread().ident
+
+
+os.register_at_fork(after_in_child=_forked)

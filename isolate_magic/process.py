@@ -107,7 +107,7 @@ class Process:
             fds.append(write)
         start = {
             "name": self.name, "cwd": spawner.folder(), "path": sys.path, "argv": sys.argv,
-            "token": token.hex(), "numpy": spawner.host_has_numpy(), "environ": {},
+            "token": token.hex(), "numpy": spawner.host_has_numpy(),
         }  # fmt: skip
         self.pid, self.pidfd = self.zygote.fork([*fds, self._words], start)
         return sock, door, ours[0], ours[1]

@@ -84,7 +84,7 @@ class Zygote:
 
         Args:
             fds: descriptors that it inherits; see `isolate_magic.child.worker.main`.
-            start: what it is told; `copies` is added here.
+            start: what it is told; `copies` and `zygote` are added here.
 
         Returns:
             pid and pidfd.
@@ -96,7 +96,7 @@ class Zygote:
             if self.dead:
                 raise StartError(f"the zygote (pid {self.pid}) is gone")
             told = self._hello()
-            start["copies"] = told["copies"]
+            start |= {"copies": told["copies"], "zygote": self.pid}
             content, received = self._ask({"do": "fork", "start": start}, fds)
             if "error" in content:
                 raise StartError(f"the zygote could not fork: {content['error']}")

@@ -48,7 +48,7 @@ def test_a_killed_zygote_takes_its_companions_and_the_next_start_makes_a_new_one
         zygote = zygote_pid(one)
         assert zygote_pid(two) == zygote
         os.kill(zygote, signal.SIGKILL)
-        until(lambda: (one.state, two.state) == ("dead", "dead"), 2)
+        until(lambda: (one.state, two.state) == ("dead", "dead"))
         for companion in (one, two):
             assert companion.report is not None
             assert "zygote is gone" in companion.report.reason

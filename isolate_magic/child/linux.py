@@ -23,9 +23,15 @@ def prctl(option: int, value: int | bytes) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def die_with_parent() -> None:
-    """Let the kernel kill this process when the thread that forked it ends (PR_SET_PDEATHSIG)."""
+def die_with_parent(parent: int) -> None:
+    """Let the kernel kill this process when the thread that forked it ends (PR_SET_PDEATHSIG).
+
+    Args:
+        parent: its pid; if it is gone already, no signal will come, so this process leaves at once.
+    """
     prctl(_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def name_process(name: str) -> None:

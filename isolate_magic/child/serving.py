@@ -79,7 +79,7 @@ class Serving(Peer):
 
     def receive(self) -> Any:
         """Wait for a frame of the host; leave when the host has closed the channel."""
-        packet = self.sock.recv(f.PACKET)
+        packet = self.next_packet()
         if not packet or self.forked:
             os._exit(0)
         return f.decode(packet)

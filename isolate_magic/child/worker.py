@@ -23,10 +23,10 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
 
     Args:
         fds: channel, door, write ends of the stdout and stderr pipes, memfd for the last words.
-        start: what the host told: `name`, `cwd`, `path`, `argv`, `token`, `copies`, `numpy`, `environ`.
+        start: what the host told: `name`, `cwd`, `path`, `argv`, `token`, `copies`, `numpy`, `zygote`.
         kernel: the kernel that the zygote has built.
     """
-    linux.die_with_parent()
+    linux.die_with_parent(start["zygote"])
     os.setsid()
     linux.name_process(f"isolate-{start['name']}")
     linux.allow_attach()
@@ -67,7 +67,6 @@ def _settle(start: dict[str, Any]) -> None:
         print(f"isolate_magic: cannot enter {start['cwd']}; staying in {os.getcwd()}", file=sys.stderr)
     follow(start["path"])
     sys.argv[:] = start["argv"]
-    os.environ.update(start["environ"])
     random.seed()
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:

@@ -50,8 +50,17 @@ class Peer:
         self.slots: dict[int, Slot] = {}
         self.numbers = count(1)
         self.reader = threading.Lock()
+        self._packet = bytearray(f.PACKET)
+        self._view = memoryview(self._packet)
         self.home: Slot | None = None  # takes the requests that belong to no waiting thread
         self._followers: deque[Slot] = deque()
+
+    def next_packet(self) -> Any:
+        """Wait for a packet and return a view of it, empty at the end; call it as the reader.
+
+        The view holds until the next packet; decoding copies all that it keeps.
+        """
+        return self._view[: self.sock.recv_into(self._packet)]
 
     def receive(self) -> Any:
         """Wait for the next frame and return it decoded."""
