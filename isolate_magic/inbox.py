@@ -16,7 +16,6 @@ from isolate_magic.revival import Revival
 
 _TRIES = 64
 _PATIENCE = 0.2
-_CROWD = 1000
 _NAMED = {
     "load_module": "an import",
     "push": "the binding of names",
@@ -128,7 +127,8 @@ class Inbox(Peer):
 
     def left(self) -> None:
         """Wake the next reader, and let the background thread watch again if it has stood back."""
-        super().left()
+        if self._followers:
+            self._wake()
         if self.process.looking:
             self.process.arm()
         while self._freed:
@@ -136,12 +136,9 @@ class Inbox(Peer):
 
     # ------------------------------------------------------------ handing out
 
-    def route(self, frame: Any, mine: Slot | None) -> None:
-        """Give a frame to the thread that it is for; None is no frame."""
-        if frame is not None:
-            super().route(frame, mine)
-            if mine is not None and len(mine.requests) > _CROWD:
-                self.process.kill("protocol", f"protocol error: more than {_CROWD} calls at a time")
+    def crowd(self) -> None:
+        """End a companion that floods us with calls."""
+        self.process.kill("protocol", "protocol error: too many calls at a time")
 
     def event(self, frame: Any) -> None:
         """Show an output, or take back what we lent."""

@@ -72,11 +72,7 @@ class Service:
         self.talk = talk
         self.kernel = kernel
         self.shell = kernel.shell
-
-    @property
-    def leaving(self) -> bool:
-        """Tell whether a cell said `exit`."""
-        return bool(self.shell.exit_now)
+        self.leaving = False  # whether a cell has said `exit`
 
     def method(self, target: Any, name: str) -> Callable[..., Any]:
         """Return what calling the method `name` of `target` means."""
@@ -95,6 +91,7 @@ class Service:
             CellError: around whatever the cell raised.
         """
         result = kernels.run_cell(self.kernel, code, number, lines_before, silent)
+        self.leaving = bool(self.shell.exit_now)
         error = result.error_before_exec or result.error_in_exec
         if error is not None:
             shown = self.kernel.session.error

@@ -7,7 +7,7 @@ object of the sender's choice. `docs/protocol.md` shows the same list as a table
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Union
 
 import msgspec
 from msgspec import Struct
@@ -311,16 +311,7 @@ class Spilled(Wire, tag=7):
 Frame = Union[Call, Get, Reply, Failure, Event, Release, Spilled]
 
 encode = msgspec.msgpack.Encoder().encode
-_decoder: Any = None
+"""Encode a frame."""
 
-
-def decode(packet: Any) -> Any:
-    """Decode one packet.
-
-    Raises:
-        msgspec.ValidationError, msgspec.DecodeError: the bytes are no frame.
-    """
-    global _decoder
-    if _decoder is None:
-        _decoder = msgspec.msgpack.Decoder(Frame)
-    return _decoder.decode(packet)
+decode = msgspec.msgpack.Decoder(Frame).decode
+"""Decode one packet; what is no frame raises msgspec.ValidationError or msgspec.DecodeError."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from isolate_magic.link import frames as f
 
+_CROWD = 1000
 _BROKEN = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
 
 
@@ -63,7 +64,7 @@ class Peer:
         return self._view[: self.sock.recv_into(self._packet)]
 
     def receive(self) -> Any:
-        """Wait for the next frame and return it decoded."""
+        """Wait for the next frame and return it decoded; None when something else came instead."""
         raise NotImplementedError
 
     def answer(self, frame: Any) -> None:
@@ -126,7 +127,9 @@ class Peer:
             if reader.acquire(False):
                 try:
                     while slot.frame is None and not slot.requests and not self.closed:
-                        self.route(self.receive(), slot)
+                        frame = self.receive()
+                        if frame is not None:
+                            self.route(frame, slot)
                 finally:
                     reader.release()
                     self.left()
@@ -165,11 +168,16 @@ class Peer:
                 self.orphan(frame)
                 return
             slot.requests.append(frame)
+            if len(slot.requests) > _CROWD:
+                self.crowd()
         else:
             self.event(frame)
             return
         if slot is not mine and slot.bell is not None:
             slot.bell.release()
+
+    def crowd(self) -> None:
+        """Act on more requests at a time than anybody can want."""
 
     def orphan(self, frame: Any) -> None:
         """Serve a request that belongs to no waiting thread; only without a `home`."""
