@@ -94,7 +94,7 @@ class Conversation(Inbox):
         """
         __tracebackhide__ = True
         if self.closed:
-            raise self.stale(claim)
+            self.refuse(claim)
         held: list[Claim] = []
         wrapped, named = self.arguments.wrap(args, kwargs, held)
         if number is None:
@@ -111,7 +111,7 @@ class Conversation(Inbox):
         """Read an attribute of an object of the companion; raises as `call`."""
         __tracebackhide__ = True
         if self.closed:
-            raise self.stale(claim)
+            self.refuse(claim)
         number = next(self.numbers)
         within, outer = self.desk.within() if self.desk.serving else _OUTERMOST
         drops = take(self.drops) if self.drops else ()
@@ -124,7 +124,7 @@ class Conversation(Inbox):
         if args and self.closed:
             claim = claim_of(args[0])
             if claim is not None:
-                raise self.stale(claim)
+                self.refuse(claim)
         return self.call(self.service, name, args, _NOTHING)
 
     def copy(self, proxy: Any) -> Any:
@@ -132,7 +132,7 @@ class Conversation(Inbox):
         __tracebackhide__ = True
         claim = claim_of(proxy)
         if claim is not None and self.closed:
-            raise self.stale(claim)
+            self.refuse(claim)
         try:
             return self._copy(proxy, True)
         except UnknownClass:
@@ -195,6 +195,11 @@ class Conversation(Inbox):
         return StaleProxyError(
             f"{claim.label or 'this object'} is gone: {self.death}. Make it again in the new companion"
         )
+
+    def refuse(self, claim: Claim) -> NoReturn:
+        """Raise the error for the use of an object that is gone."""
+        # The companion that this object lived in has died or was stopped.
+        raise self.stale(claim)
 
     # ------------------------------------------------------------ what the packer needs to know
 

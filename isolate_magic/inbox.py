@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -188,6 +188,11 @@ class Inbox(Peer):
             return ProcessTerminationError(f"companion {self.process.name!r} was let go: {self.death}")
         kind = ProtocolError if report.kind == "protocol" else ProcessTerminationError
         return kind(report.headline, report)
+
+    def fail(self) -> NoReturn:
+        """Raise the error of a companion that has died under a request."""
+        # Nothing is wrong here: the companion died. The crash report tells how.
+        raise self.gone()
 
     def break_off(self, reason: str) -> Exception:
         """Kill a companion that broke the protocol, unless its death is the reason; return the error."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 
+_FAULTS = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")  # faulthandler writes a stack at these
+
 
 @dataclass(frozen=True)
 class StackFrame:
@@ -78,6 +80,8 @@ class CrashReport:
     def _about_stack(self) -> str:
         if self.stack:
             return "Python stack at death, innermost first:"
+        if self.signal in _FAULTS:
+            return "no Python frame of yours at death: the call went straight into compiled code"
         return f"no Python stack: {self.signal or 'a process that exits'} leaves none"
 
     def facts(self) -> list[tuple[str, str]]:

@@ -33,6 +33,8 @@ def test_html_of_the_companion_is_shown_as_text() -> None:
 def test_a_death_without_a_stack_says_why_there_is_none() -> None:
     killed = CrashReport("default", 7, "SIGKILL", "signal", signal="SIGKILL")
     assert "no Python stack: SIGKILL leaves none" in str(killed)
+    compiled = CrashReport("default", 7, "SIGSEGV", "signal", signal="SIGSEGV")
+    assert "straight into compiled code" in str(compiled)
     left = CrashReport("default", 7, "exit", "exit", exit_code=3)
     assert "a process that exits leaves none" in str(left)
     assert "exit code: 3" in str(left)

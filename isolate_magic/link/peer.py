@@ -12,7 +12,7 @@ import errno
 import threading
 from collections import deque
 from itertools import count
-from typing import Any
+from typing import Any, NoReturn
 
 from isolate_magic.link import frames as f
 
@@ -83,6 +83,10 @@ class Peer:
         """Return the error for a conversation that has ended."""
         raise NotImplementedError
 
+    def fail(self) -> NoReturn:
+        """Raise `gone()`."""
+        raise self.gone()
+
     def exchange(self, number: int, packet: bytes, what: Any = None) -> Any:
         """Send a request and wait for its reply.
 
@@ -123,7 +127,7 @@ class Peer:
         reader = self.reader
         while slot.frame is None:
             if self.closed:
-                raise self.gone()
+                self.fail()
             if reader.acquire(False):
                 try:
                     while slot.frame is None and not slot.requests and not self.closed:
