@@ -62,4 +62,5 @@ class _Limit:
         self.process.kill("timeout", f"killed at its time limit of {self.seconds:g} s", 0.1)
 
     def cancel(self) -> None:
+        """Forget the limit; the cell is over."""
         self.alarm.cancel()

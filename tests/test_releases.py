@@ -153,6 +153,15 @@ def test_a_finalizer_here_may_use_the_companion_when_the_companion_lets_go(there
     until(lambda: list(told) == ["gone"], 5.0)
 
 
+def test_the_value_of_run_does_not_depend_on_semicolons(companion: Companion) -> None:
+    companion.run_cell("5;")
+    assert companion.run("7") == 7
+    assert companion.run("8;") == 8
+    with pytest.raises(SyntaxError):
+        companion.run_cell("def f(:")
+    assert companion.run("9") == 9
+
+
 def test_the_value_of_run_is_held_by_nobody_but_its_caller(companion: Companion) -> None:
     companion.run("class Big: pass\nimport gc, weakref")
     watched = companion.run("big = Big(); seen = weakref.ref(big); seen")

@@ -199,9 +199,8 @@ class Conversation(Serving):
         finally:
             if here:
                 self.interruptible = interruptible
-        if interruptible and not self.due.isdisjoint(self.active):
-            self.due.difference_update(self.active)
-            raise KeyboardInterrupt
+        if interruptible:
+            self.deliver()
         return result
 
     def _ask(self, target: int, name: str, args: Any, kwargs: dict[str, Any]) -> Any:

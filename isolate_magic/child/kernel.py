@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from ipykernel.displayhook import ZMQShellDisplayHook
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.zmqshell import ZMQInteractiveShell
 from IPython.core.compilerop import CachingCompiler
 from jupyter_client.jsonutil import json_default
 from jupyter_client.session import Session
+from traitlets import Type
 from traitlets.config import Config
 
 _NOTHING = object()
@@ -56,6 +58,14 @@ class FrameSession(Session):
         return {"content": content}
 
 
+class CompanionDisplayHook(ZMQShellDisplayHook):
+    """Take the value of every silent cell: a semicolon says that it is not to be shown, which it is not."""
+
+    def quiet(self) -> bool:
+        """Tell whether the value is dropped; IPython would look at the last cell of its history."""
+        return not self.session.hide_result and bool(super().quiet())
+
+
 class CompanionShell(ZMQInteractiveShell):
     """The shell that cells run in.
 
@@ -66,6 +76,7 @@ class CompanionShell(ZMQInteractiveShell):
         gate: the conversation, which knows whether an interrupt may be raised.
     """
 
+    displayhook_class = Type(CompanionDisplayHook)
     lines_before = 0
     outcome: Any = None
     gate: Any = None

@@ -161,7 +161,12 @@ class Serving(Peer):
     def let_in(self) -> None:
         """Let interrupts raise KeyboardInterrupt from now on, and at once where one is due."""
         self.interruptible = True
-        if self.due and not self.due.isdisjoint(self.active):
+        if self.due:
+            self.deliver()
+
+    def deliver(self) -> None:
+        """Raise KeyboardInterrupt if one is due for a request that is under way."""
+        if not self.due.isdisjoint(self.active):
             self.due.difference_update(self.active)
             raise KeyboardInterrupt
 
@@ -245,9 +250,8 @@ class Serving(Peer):
         finally:
             if here:
                 self.interruptible = interruptible
-        if interruptible and not self.due.isdisjoint(self.active):
-            self.due.difference_update(self.active)
-            raise KeyboardInterrupt
+        if interruptible:
+            self.deliver()
 
     def lost(self) -> None:
         """Leave with the host."""

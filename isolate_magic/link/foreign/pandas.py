@@ -22,6 +22,10 @@ _INT64 = range(-(1 << 63), 1 << 63)
 _FREQUENCY = 60  # characters
 
 
+class _NoData(Exception):
+    """Say that something in a table has no form as data."""
+
+
 def _pandas() -> Any:
     return importlib.import_module("pandas")
 
@@ -41,7 +45,7 @@ def wrap_table(value: Any, inner: Callable[[Any], Any]) -> f.Table | None:
     """
     try:
         kind, *parts = _describe(value)  # keeps the views alive while the caller tells them apart by id
-    except NotImplementedError:
+    except _NoData:
         return None
     return f.Table(kind, tuple(map(inner, parts)))
 
@@ -58,7 +62,7 @@ def _describe(value: Any) -> tuple[Any, ...]:
     if kind not in (pd.DataFrame, pd.Series):
         return _index(value)
     if value.attrs or not value.flags.allows_duplicate_labels:
-        raise NotImplementedError("attributes and flags")
+        raise _NoData("attributes and flags")
     if kind is pd.Series:
         return "Series", _column(value), _index(value.index), value.name
     return "DataFrame", tuple(_blocks(value)), _index(value.index), _index(value.columns)
@@ -102,7 +106,7 @@ def _column(values: Any) -> tuple[Any, ...]:
         return "zoned", values.asi8.view(f"M8[{dtype.unit}]"), _moment(dtype.tz)
     if type(values) in (pd.arrays.IntegerArray, pd.arrays.FloatingArray, pd.arrays.BooleanArray):
         return "masked", values._data.view(), values._mask.view()
-    raise NotImplementedError(f"an array of {dtype}")
+    raise _NoData(f"an array of {dtype}")
 
 
 def _index(index: Any) -> tuple[Any, ...]:
@@ -115,7 +119,7 @@ def _index(index: Any) -> tuple[Any, ...]:
         return "MultiIndex", tuple(map(_index, index.levels)), codes, tuple(index.names)
     if kind in (pd.Index, pd.DatetimeIndex, pd.TimedeltaIndex, pd.CategoricalIndex):
         return kind.__name__, _column(index), index.name, _frequency(getattr(index, "freq", None))
-    raise NotImplementedError(kind.__name__)
+    raise _NoData(kind.__name__)
 
 
 def _frequency(offset: Any) -> str | None:
@@ -128,7 +132,7 @@ def _frequency(offset: Any) -> str | None:
     except ValueError:
         whole = False
     if not whole:
-        raise NotImplementedError(text)
+        raise _NoData(text)
     return text
 
 
