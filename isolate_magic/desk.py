@@ -88,7 +88,7 @@ class Desk:
             function = self._callable(frame)
             args = tuple(map(talk.revival.value, frame.args))
             kwargs = {name: talk.revival.value(value) for name, value in frame.kwargs.items()}
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
             if not talk.closed:
                 self._reject(f"a call that makes no sense ({error})")
             return

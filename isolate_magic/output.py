@@ -16,7 +16,8 @@ import sys
 from collections import deque
 from typing import Any, Protocol
 
-MARK = 29  # as in child/streams.py: token of 20, a kind, 8 hexadecimal digits
+from isolate_magic.link.layout import MARK, TOKEN
+
 _READ = 1 << 16
 _PIPE = 1 << 20
 _HOLD = 1 << 20
@@ -110,7 +111,7 @@ class Stream:
                 end = len(self.held) if everything else _beginning(self.held, token) if place < 0 else place
                 text, self.held = text + self.held[:end], self.held[end:]
                 break
-            mark = self.held[place + 20 : place + MARK]
+            mark = self.held[place + TOKEN : place + MARK]
             text, self.held = text + self.held[:place], self.held[place:]
             try:
                 number = int(mark[1:], 16)

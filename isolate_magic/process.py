@@ -12,7 +12,6 @@ import secrets
 import select
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -22,13 +21,12 @@ from contextlib import ExitStack
 from isolate_magic import autopsy, spawner
 from isolate_magic.conversation import Conversation
 from isolate_magic.errors import StartError
+from isolate_magic.link.layout import BOARD, BOARD_SIZE, DUMP_SIGNAL, TOKEN
 from isolate_magic.output import Output
 from isolate_magic.report import CrashReport
 from isolate_magic.watch import watch
 
-_DUMP_SIGNAL = signal.SIGRTMAX - 2  # as in child/last_words.py
 _WORDS = 1 << 18
-_BOARD = struct.Struct("<QQ")  # as in child/serving.py
 
 
 class Process:
@@ -61,7 +59,8 @@ class Process:
         self._lock = threading.RLock()  # a signal handler may come in while this very thread holds it
         self._oom = autopsy.oom_kills()
         self.zygote = zygote
-        token = b"\xff" + secrets.token_bytes(19)  # no UTF-8 begins so, hence no text waits for the rest
+        # No UTF-8 begins with such a byte, so no text has to wait for the rest of a mark.
+        token = b"\xff" + secrets.token_bytes(TOKEN - 1)
         try:
             with ExitStack() as undo, ExitStack() as lent:
                 sock, door, out, err = self._open(undo, lent, token)
@@ -91,8 +90,8 @@ class Process:
         watch()  # which needs descriptors too
         self._words = os.memfd_create("isolate-words", os.MFD_CLOEXEC)
         undo.callback(os.close, self._words)
-        os.ftruncate(self._words, mmap.PAGESIZE)
-        self.board = undo.enter_context(mmap.mmap(self._words, mmap.PAGESIZE))
+        os.ftruncate(self._words, BOARD_SIZE)
+        self.board = undo.enter_context(mmap.mmap(self._words, BOARD_SIZE))
         sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         undo.enter_context(sock), lent.enter_context(theirs)
         door, their_door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -119,7 +118,7 @@ class Process:
         with self._lock:
             if self.pidfd >= 0:
                 self._serial += 1
-                _BOARD.pack_into(self.board, 0, number, self._serial)
+                BOARD.pack_into(self.board, 0, number, self._serial)
                 self._signal(signal.SIGINT)
 
     def kill(self, kind: str, reason: str, patience: float = 0.0) -> None:
@@ -134,7 +133,7 @@ class Process:
             if self.why is None:
                 self.why = (kind, reason)
         if patience:
-            self._signal(_DUMP_SIGNAL)
+            self._signal(DUMP_SIGNAL)
             watch().later(patience, lambda: self._signal(signal.SIGKILL))
         else:
             self._signal(signal.SIGKILL)
@@ -223,7 +222,7 @@ class Process:
             kind, reason = self.why
         elif name == "SIGKILL" and autopsy.oom_kills() > self._oom:
             kind, reason = "memory", "SIGKILL by the kernel's out-of-memory killer"
-        words = os.pread(self._words, _WORDS, mmap.PAGESIZE).decode("utf-8", "replace")
+        words = os.pread(self._words, _WORDS, BOARD_SIZE).decode("utf-8", "replace")
         return CrashReport(
             companion=self.name,
             pid=self.pid,

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import builtins
 import ctypes
-import datetime as dt
-import decimal
 import os
 import pickle
 import re
@@ -26,14 +24,7 @@ from isolate_magic.link import frames as f
 from isolate_magic.link.proxy import Module, remembered
 from isolate_magic.link.refs import Claim
 
-_TWINS = {
-    f"{cls.__module__}.{cls.__qualname__}": cls
-    for cls in (
-        type(None), bool, int, float, complex, str, bytes, tuple, frozenset, range, slice,
-        dt.datetime, dt.date, dt.time, dt.timedelta, dt.timezone,
-        decimal.Decimal,
-    )
-}  # fmt: skip
+_TWINS = {f"{cls.__module__}.{cls.__qualname__}": cls for cls in values.TWINS}
 _OUR_ERRORS: dict[Any, type[Exception]] = {
     "isolate_magic.TransferError": TransferError,
     "isolate_magic.NotSupported": NotSupported,

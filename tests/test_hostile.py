@@ -61,6 +61,7 @@ FRAMES = {
     "a spilled frame of a huge length": "say(f.Spilled(f.Remote(0x10, 1 << 45, 3)))",
     "a spilled frame of garbage": "b = b'x' * 200_000; say(f.Spilled(f.Remote(bulk.address(b), len(b), 3)))",
     "an int of no digits": "say(f.Reply(n(), f.Big('zz')))",
+    "a decimal of no digits": "say(f.Reply(n(), f.Number('one')))",
     "a moment of no time": "say(f.Reply(n(), f.Moment('datetime', (1, 2), None)))",
     "a zone that is a path": "say(f.Reply(n(), f.Moment('time', (1, 2, 3, 4, 0), '../../etc/passwd')))",
     "a constant of another name": "say(f.Reply(n(), f.Constant('__import__')))",

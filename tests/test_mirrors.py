@@ -16,6 +16,8 @@ import pytest
 from there import There, there_with
 
 from isolate_magic import NotSupported, isproxy
+from isolate_magic.link import mirror
+from isolate_magic.link.refs import Claim
 
 SOURCE = """
 import abc, collections, dataclasses, enum, fractions, typing
@@ -285,3 +287,10 @@ def test_a_type_both_sides_have_is_the_one_here(there: There) -> None:
     assert there("int") is int
     assert there("ValueError") is ValueError
     assert there("type(None)") is type(None)
+
+
+@pytest.mark.parametrize("field", ["__class__", "__eq__", "__reduce__"])
+def test_a_namedtuple_with_a_field_that_python_acts_on_is_refused(field: str) -> None:
+    told = mirror.Description("m", "Point", None, (tuple,), (), (), (field,), False, False, None)
+    with pytest.raises(ValueError, match="with a field"):
+        mirror.build(told, Claim(None, 5, "m.Point", 0))

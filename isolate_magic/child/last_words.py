@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import faulthandler
 import resource
-import signal
 
-DUMP_SIGNAL = signal.SIGRTMAX - 2
-"""Writes the Python stacks without dying; the host sends it before it kills a companion that hangs."""
+from isolate_magic.link.layout import DUMP_SIGNAL
 
 
 def arrange(fd: int) -> None:

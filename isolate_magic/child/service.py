@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import builtins
 import copy
-import datetime as dt
-import decimal
 import importlib
 import importlib.machinery
 import importlib.util
@@ -27,7 +25,7 @@ from jupyter_client.jsonutil import json_default
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
 from isolate_magic.errors import TransferError
-from isolate_magic.link import bulk
+from isolate_magic.link import bulk, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.copying import Copier, NoData
 from isolate_magic.link.foreign import numpy as foreign_numpy
@@ -53,11 +51,6 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "__delattr__": delattr,
 }
 """Special methods whose function knows more than the method: `len` of an Enum class, say."""
-
-_TWINS = frozenset({
-    type(None), bool, int, float, complex, str, bytes, tuple, frozenset, range, slice,
-    dt.datetime, dt.date, dt.time, dt.timedelta, dt.timezone, decimal.Decimal,
-})  # fmt: skip
 
 
 class Service:
@@ -165,7 +158,7 @@ class Service:
 
     def twin(self, cls: type) -> str:
         """Return the name of a class that is the host's own as well, because its values travel."""
-        if cls in _TWINS:
+        if cls in values.TWINS:
             return f"{cls.__module__}.{cls.__qualname__}"
         if issubclass(cls, BaseException) and getattr(builtins, cls.__name__, None) is cls:
             return f"builtins.{cls.__name__}"

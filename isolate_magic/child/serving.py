@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -18,12 +17,11 @@ from isolate_magic.child import streams
 from isolate_magic.child.faults import Faults
 from isolate_magic.child.service import Service
 from isolate_magic.link import frames as f
+from isolate_magic.link.layout import BOARD
 from isolate_magic.link.peer import Peer, Slot
 from isolate_magic.link.refs import Lent, take
 
 _NOTHING: dict[str, Any] = {}
-_BOARD = struct.Struct("<QQ")
-"""What the host's board says: the number of a request, and how often it has sent SIGINT."""
 
 
 class Serving(Peer):
@@ -99,7 +97,7 @@ class Serving(Peer):
 
     def interrupt(self, _signal: int, _frame: Any) -> None:
         """Handle SIGINT: raise KeyboardInterrupt, but only inside the request that it is meant for."""
-        number, serial = _BOARD.unpack_from(self.board)
+        number, serial = BOARD.unpack_from(self.board)
         if serial == self._serial:  # not from the host, so it is meant for whatever runs
             number = self.active[-1] if self.active else 0
         self._serial = serial

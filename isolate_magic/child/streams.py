@@ -16,15 +16,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-MARK = 29
-"""Length of a mark in bytes: a token of 20, `s` (switch) or `e` (event), 8 hexadecimal digits."""
-
 
 class Order:
     """Number the barriers of one companion.
 
     Args:
-        token: 20 bytes that open every mark; the host made them up for this companion.
+        token: what opens every mark (`isolate_magic.link.layout`); drawn by the host for this companion.
         out, err: descriptors of the two pipes, for us alone: user code may redirect 1 and 2.
     """
 

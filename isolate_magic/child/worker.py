@@ -13,9 +13,7 @@ from typing import Any
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child import last_words, linux, streams
 from isolate_magic.child.conversation import Conversation
-
-BOARD = mmap.PAGESIZE
-"""The first page of the memfd names the request to interrupt; the stacks are written behind it."""
+from isolate_magic.link.layout import BOARD_SIZE
 
 
 def main(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
@@ -32,9 +30,9 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
     linux.allow_attach()
     channel, door, out, err, words = fds
     _standard_streams(out, err)
-    os.lseek(words, BOARD, os.SEEK_SET)
+    os.lseek(words, BOARD_SIZE, os.SEEK_SET)
     last_words.arrange(words)
-    board = mmap.mmap(words, BOARD, mmap.MAP_SHARED, mmap.PROT_READ)
+    board = mmap.mmap(words, BOARD_SIZE, mmap.MAP_SHARED, mmap.PROT_READ)
     order = streams.Order(bytes.fromhex(start["token"]), out, err)
     streams.install(order)
     _settle(start)

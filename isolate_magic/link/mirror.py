@@ -280,6 +280,8 @@ def _record(told: Description) -> dict[str, Any]:
         "__getattr__": _record_attribute,
     }  # fmt: skip
     for index, field in enumerate(fields):
+        if field.startswith("__"):  # no namedtuple has one, and Python acts on such names
+            raise ValueError(f"a namedtuple with a field {field[:60]!r}")
         space[field] = property(operator.itemgetter(index))
     for name in {name for name in told.special if name in SPECIAL and name not in tuple.__dict__}:
         space[name] = _record_method(name)

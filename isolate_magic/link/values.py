@@ -17,6 +17,12 @@ from isolate_magic.link import frames as f
 PLAIN = frozenset({type(None), bool, int, float, str})
 """Types that msgpack carries by itself (an int of up to 64 bits, a str without lone surrogates)."""
 
+TWINS = frozenset({
+    type(None), bool, int, float, complex, str, bytes, tuple, frozenset, range, slice,
+    dt.datetime, dt.date, dt.time, dt.timedelta, dt.timezone, Decimal,
+})  # fmt: skip
+"""Classes that both sides have as their own, because their values travel."""
+
 DEPTH = 32
 """How deep values may be nested."""
 
