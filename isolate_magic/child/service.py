@@ -151,7 +151,7 @@ class Service:
         own_text = text is not None and not isinstance(text, str)
         return (
             cls.__module__, cls.__qualname__, text if isinstance(text, str) else None, bases,
-            tuple(special), tuple(methods), fields, own_text or issubclass(cls, _TEXTED),
+            tuple(special), tuple(methods), fields, own_text or _functional(cls),
             type(cls).__subclasscheck__ is not type.__subclasscheck__,
             cls if cls in self.talk.adopted else None,
         )  # fmt: skip
@@ -168,16 +168,19 @@ class Service:
         return f"numpy.{cls.__name__}" if getattr(numpy, cls.__name__, None) is cls else ""
 
     def signature(self, function: Any) -> Any:
-        """Return the parameters as (name, kind, default as text), or None if there is no signature."""
+        """Return the signature in texts: the parameters as (name, kind, default, annotation), and what returns.
+
+        None stands for what there is not; the whole is None if the function tells no signature.
+        """
         try:
             found = inspect.signature(function)
         except (TypeError, ValueError):
             return None
-        empty = inspect.Parameter.empty
-        return tuple(
-            (p.name, int(p.kind), "" if p.default is empty else repr(p.default))
+        rows = tuple(
+            (p.name, int(p.kind), _said(p.default, repr), _said(p.annotation, inspect.formatannotation))
             for p in found.parameters.values()
         )
+        return rows, _said(found.return_annotation, inspect.formatannotation)
 
     def keys(self, target: Any) -> Any:
         """Return the text keys of a mapping or a table, for completion inside `x["`."""
@@ -273,6 +276,15 @@ class Raw:
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+
+def _functional(cls: type) -> bool:
+    """Return whether instances are functions by another name, as those of numpy and `lru_cache` are."""
+    return issubclass(cls, _TEXTED) or (hasattr(cls, "__call__") and hasattr(cls, "__get__"))
+
+
+def _said(thing: Any, text: Callable[[Any], str]) -> str | None:
+    return None if thing is inspect.Parameter.empty else text(thing)
 
 
 def _name(target: Any) -> str:

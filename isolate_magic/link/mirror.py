@@ -72,7 +72,7 @@ class Mirror(type):
             )
         return super().__new__(mcs, name, bases, space)
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls, /, *args: Any, **kwargs: Any) -> Any:
         """Make an instance there."""
         __tracebackhide__ = True
         claim = cls.__dict__["_isolate_class_"]
