@@ -273,7 +273,7 @@ class Conversation(Inbox):
         """Make something of what the companion sent; kill the companion if it cannot be made."""
         try:
             return make(value)
-        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
             if isinstance(error, TransferError):
                 raise
             if self.closed:

@@ -5,8 +5,10 @@ The companion's word is not trusted: a call of anything else is a protocol error
 
 from __future__ import annotations
 
+import operator
 import socket
 import threading
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -14,6 +16,7 @@ from isolate_magic.errors import TransferError
 from isolate_magic.interrupts import in_main_thread
 from isolate_magic.link import bulk, values
 from isolate_magic.link import frames as f
+from isolate_magic.link.lending import offers
 from isolate_magic.link.proxy import claim_of
 
 _MOST = 1 << 40
@@ -114,9 +117,11 @@ class Desk:
             raise TypeError("only calls are served here")
         if frame.target == 0 and frame.name == "memfd":
             return self._memfd
+        found = self.talk.lent[frame.target] if frame.target > 1 else None
+        if frame.name and frame.name in offers(found):
+            return partial(_use, found, frame.name)
         if frame.target < 2 or frame.name:
             raise TypeError(f"{frame.name[:60]!r} of {frame.target} is not on offer")
-        found = self.talk.lent[frame.target]
         if isinstance(found, (type, BaseException)):  # lent for their identity, not to be called
             raise TypeError(f"{type(found).__name__} {frame.target} is not on offer")
         return found
@@ -157,6 +162,16 @@ class Desk:
 
     def _reject(self, reason: str) -> None:
         self.talk.process.kill("protocol", f"protocol error: {reason}")
+
+
+def _use(found: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    """Call a method of an object that is used in place, or read an attribute of it."""
+    if name == "__next__":
+        return next(found)
+    if name == "__length_hint__":
+        return operator.length_hint(found)
+    value = getattr(found, name)
+    return value(*args, **kwargs) if callable(value) else value
 
 
 def _text(error: BaseException) -> str:

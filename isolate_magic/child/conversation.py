@@ -14,6 +14,7 @@ from typing import Any
 
 from isolate_magic.child.service import Raw
 from isolate_magic.child.serving import Serving
+from isolate_magic.child.standins import CLASSES, StandIn
 from isolate_magic.link import bulk, descriptors, packing, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.foreign import numpy as foreign_numpy
@@ -44,7 +45,7 @@ class Conversation(Serving):
         self.direct = start["copies"] == "direct"
         self.host_has_numpy = start["numpy"]
         self.adopted: weakref.WeakKeyDictionary[type, Claim] = weakref.WeakKeyDictionary()
-        self._callbacks: weakref.WeakValueDictionary[int, HostFunction] = weakref.WeakValueDictionary()
+        self._standins: weakref.WeakValueDictionary[int, StandIn] = weakref.WeakValueDictionary()
         self._fds: dict[bytes, int] = {}
         self._door = threading.Lock()
         packing.here = self
@@ -95,7 +96,7 @@ class Conversation(Serving):
             return f.ByteArray(self.park(value), True)
         if issubclass(kind, type):
             return self._class(value)
-        if kind is HostFunction:
+        if issubclass(kind, StandIn):
             return f.Own(value._isolate_.number)
         if issubclass(kind, BaseException):
             return self.faults.fault(value)
@@ -161,14 +162,14 @@ class Conversation(Serving):
 
     # ------------------------------------------------------------ calling the host
 
-    def callback(self, number: int, name: str) -> Any:
-        """Return the stand-in of a host function; the same one for the same function."""
-        function = self._callbacks.get(number)
-        if function is None:
-            self._callbacks[number] = function = HostFunction(Claim(self, number, name))
+    def stand_in(self, number: int, kind: str, name: str, *told: Any) -> Any:
+        """Return the stand-in of a host object; the same one for the same object."""
+        found = self._standins.get(number)
+        if found is None:
+            self._standins[number] = found = CLASSES[kind](Claim(self, number, name), *told)
         else:
-            function._isolate_.times += 1
-        return function
+            found._isolate_.times += 1
+        return found
 
     def adopt(self, cls: type, number: int) -> None:
         """Remember that a class is the copy of the host's class with this number."""
@@ -226,19 +227,3 @@ class _Parked:
 
     def __init__(self, buffer: Any) -> None:
         self.buffer = buffer
-
-
-class HostFunction:
-    """Stand for a function of the main session: calling it runs it there."""
-
-    def __init__(self, claim: Claim) -> None:
-        self._isolate_ = claim
-        self.__name__ = self.__qualname__ = claim.label
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Call the function there."""
-        claim = self._isolate_
-        return claim.owner.call_host(claim.number, "", args, kwargs)
-
-    def __repr__(self) -> str:
-        return f"<function {self.__name__} of the main session>"

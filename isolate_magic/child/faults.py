@@ -76,6 +76,8 @@ class Faults:
         return {name: value for name, value in fields.items() if value is not None}
 
     def _argument(self, value: Any) -> Any:
+        if self.talk.lent.holds(value):  # the host has a proxy of it, and `error.args[0] is p` shall hold
+            return self.talk.wrap(value)
         try:
             return Copier(self.talk.park, self.talk.record, self.talk.wrap).copy(value)
         except NoData:

@@ -12,6 +12,7 @@ import datetime as dt
 import decimal
 import dis
 import functools
+import inspect
 import re
 import sys
 import types
@@ -50,6 +51,28 @@ def travels(function: Any) -> bool:
         function: a thing for which `may_stay` says yes.
     """
     return _pure(function, set())
+
+
+def shape(function: Any) -> tuple[tuple[str, int, bool], ...] | None:
+    """Return the parameters of a Python function: name, kind as in `inspect`, whether there is a default.
+
+    Libraries look at the signature of a callback: `scipy.optimize.curve_fit` counts its parameters.
+    """
+    bound = type(function) is types.MethodType
+    plain = function.__func__ if bound else function
+    if type(plain) is not types.FunctionType:
+        return None
+    code, names = plain.__code__, plain.__code__.co_varnames
+    free, placed = code.co_posonlyargcount, code.co_argcount
+    first_default = placed - len(plain.__defaults__ or ())
+    rows = [(names[n], 0 if n < free else 1, n >= first_default) for n in range(placed)]
+    end = placed + code.co_kwonlyargcount
+    if code.co_flags & inspect.CO_VARARGS:
+        rows.append((names[end], 2, False))
+    rows += [(name, 3, name in (plain.__kwdefaults__ or ())) for name in names[placed:end]]
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        rows.append((names[end + bool(code.co_flags & inspect.CO_VARARGS)], 4, False))
+    return tuple(rows[1:] if bound and rows and rows[0][1] < 2 else rows)
 
 
 def _pure(thing: Any, seen: set[int]) -> bool:

@@ -53,7 +53,7 @@ _BINARY = (
     "imatmul itruediv ifloordiv imod ipow ilshift irshift iand ior ixor getitem delitem contains missing "
     "round"
 )
-_OTHER = "setitem enter exit call bytes fspath"
+_OTHER = "setitem enter exit call init bytes fspath"
 SPECIAL = frozenset(f"__{name}__" for name in f"{_UNARY} {_BINARY} {_OTHER}".split())
 """The special methods that a proxy forwards where the remote class defines them."""
 
@@ -234,12 +234,13 @@ def _make(told: Description, bases: tuple[type, ...], space: dict[str, Any]) -> 
 
 
 def _forward(name: str) -> Callable[..., Any]:
-    if name == "__call__":
+    if name in ("__call__", "__init__"):
+        method = name if name == "__init__" else ""
 
         def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
             claim = self._isolate_
-            return claim.owner.call(claim, "", args, kwargs)
+            return claim.owner.call(claim, method, args, kwargs)
 
         return call
 

@@ -16,7 +16,8 @@ import cloudpickle
 
 from isolate_magic.errors import TransferError
 from isolate_magic.link.foreign import numpy as foreign_numpy
-from isolate_magic.link.functions import may_stay, travels
+from isolate_magic.link.functions import may_stay, shape, travels
+from isolate_magic.link.lending import kind_of
 from isolate_magic.link.proxy import Method, claim_of
 from isolate_magic.link.refs import Claim
 
@@ -61,8 +62,11 @@ class Packer(cloudpickle.Pickler):
         claim = claim_of(obj)
         if claim is not None:
             return _own, (self.owner.number_of(claim),)
+        kind = kind_of(obj)
+        if kind:
+            return self._in_place(obj, kind)
         if may_stay(obj) and id(obj) not in self._sent and not travels(obj):
-            return _callback, (self._lend(obj), _name(obj))
+            return _stand_in, (self._lend(obj), "function", _name(obj), shape(obj))
         if type(obj).__name__ == "ndarray" and type(obj).__module__ == "numpy":
             return foreign_numpy.reduce_array(obj) or NotImplemented
         special = _SPECIAL.get(type(obj))
@@ -90,8 +94,10 @@ class Packer(cloudpickle.Pickler):
         self._sent.add(id(obj.function))
         return _same, (obj.function,)
 
-    def _file(self, obj: Any) -> Any:
-        raise TypeError(f"the open file {getattr(obj, 'name', '?')!r} belongs to this process")
+    def _in_place(self, obj: Any, kind: str) -> Any:
+        if kind == "file" and (isinstance(obj, io.TextIOBase) or hasattr(obj, "encoding")):
+            kind = "text"
+        return _stand_in, (self._lend(obj), kind, f"{kind} {getattr(obj, 'name', type(obj).__name__)}")
 
     def _error(self, error: BaseException) -> Any:
         """Reduce an exception so that it is the same object again when it comes back."""
@@ -114,11 +120,11 @@ class Packer(cloudpickle.Pickler):
 _SPECIAL: dict[type, Any] = {
     Travelling: Packer._travelling,
     types.TracebackType: lambda packer, obj: (_nothing, ()),  # `__exit__` gets one; its frames stay here
-    io.TextIOWrapper: Packer._file,
-    io.BufferedReader: Packer._file,
-    io.BufferedWriter: Packer._file,
-    io.BufferedRandom: Packer._file,
-    io.FileIO: Packer._file,
+    memoryview: lambda packer, obj: (memoryview, (bytes(obj),)),
+    types.MappingProxyType: lambda packer, obj: (types.MappingProxyType, (dict(obj),)),
+    type({}.keys()): lambda packer, obj: (_view, ("keys", dict.fromkeys(obj))),
+    type({}.values()): lambda packer, obj: (_view, ("values", dict(enumerate(obj)))),
+    type({}.items()): lambda packer, obj: (_view, ("items", dict(obj))),
 }
 
 
@@ -210,8 +216,12 @@ def _nothing() -> None:
     return None
 
 
-def _callback(number: int, name: str) -> Any:
-    return here.callback(number, name)
+def _view(kind: str, mapping: dict[Any, Any]) -> Any:
+    return getattr(mapping, kind)()
+
+
+def _stand_in(number: int, kind: str, name: str, *told: Any) -> Any:
+    return here.stand_in(number, kind, name, *told)
 
 
 def _copied_class(number: int, maker: Any, args: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import types
 from typing import Any
 
+from isolate_magic.errors import TransferError
 from isolate_magic.link.refs import Claim
 
 _set = object.__setattr__
@@ -93,8 +94,16 @@ class Proxy:
         __tracebackhide__ = True
         return list(_invoke(self, "__dir__"))
 
+    def __sizeof__(self) -> int:
+        size: int = _invoke(self, "__sizeof__")
+        return size
+
     def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError(f"a proxy of {self._isolate_.label} cannot be pickled; pickle byvalue(x)")
+        __tracebackhide__ = True
+        try:
+            return _itself, (copied(self),)
+        except TransferError as error:
+            raise TypeError(f"a proxy is pickled as a copy of its object, and {error}") from error
 
     @_OnClass
     def __copy__(self) -> Any:
@@ -265,6 +274,10 @@ class Method:
             claim = self.__self__._isolate_
             self._fetched = claim.owner.get(claim, self.__name__)
         return self._fetched
+
+
+def _itself(copy: Any) -> Any:
+    return copy
 
 
 def _invoke(proxy: Any, name: str, *args: Any) -> Any:

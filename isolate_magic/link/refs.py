@@ -56,6 +56,10 @@ class Lent:
         """
         return self._objects[number][0]
 
+    def holds(self, obj: object) -> bool:
+        """Return whether the other side holds this very object now."""
+        return id(obj) in self._numbers
+
     def __len__(self) -> int:
         return len(self._objects) - 1
 

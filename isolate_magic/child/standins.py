@@ -1,0 +1,155 @@
+"""Stand-ins of objects that stay in the main session: functions, iterators, files, sort keys (companion)."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import types
+from typing import Any
+
+from isolate_magic.link.refs import Claim
+
+_KINDS = list(inspect._ParameterKind)
+_FILE = ("name", "mode", "closed", "encoding", "errors", "newlines")
+
+
+class StandIn:
+    """Stand for one object of the main session.
+
+    Args:
+        claim: the claim on the object.
+    """
+
+    def __init__(self, claim: Claim) -> None:
+        self._isolate_ = claim
+
+    def __repr__(self) -> str:
+        return f"<{self._isolate_.label} of the main session>"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(f"{self._isolate_.label} belongs to the main session and cannot be pickled")
+
+
+def _ask(thing: StandIn, name: str, *args: Any, **kwargs: Any) -> Any:
+    claim = thing._isolate_
+    return claim.owner.call_host(claim.number, name, args, kwargs)
+
+
+def _method(name: str) -> Any:
+    def method(self: StandIn, /, *args: Any, **kwargs: Any) -> Any:
+        return _ask(self, name, *args, **kwargs)
+
+    method.__name__ = name
+    return method
+
+
+class HostFunction(StandIn):
+    """Stand for a function: calling it runs it there. As a method of a class it binds like any other."""
+
+    def __init__(self, claim: Claim, shape: Any = None) -> None:
+        super().__init__(claim)
+        self.__name__ = self.__qualname__ = claim.label
+        if shape is not None:
+            self.__signature__ = inspect.Signature([
+                inspect.Parameter(name, _KINDS[kind], default=... if default else inspect.Parameter.empty)
+                for name, kind, default in shape
+            ])  # fmt: skip
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the function there."""
+        return _ask(self, "", *args, **kwargs)
+
+    def __get__(self, thing: Any, kind: Any = None) -> Any:
+        return self if thing is None else types.MethodType(self, thing)
+
+    def __repr__(self) -> str:
+        return f"<function {self.__name__} of the main session>"
+
+
+class HostIterator(StandIn):
+    """Stand for an iterator; each item is asked for when it is wanted, so both sides see one order."""
+
+    __next__ = _method("__next__")
+
+    def __iter__(self) -> HostIterator:
+        return self
+
+    def __length_hint__(self) -> Any:
+        return _ask(self, "__length_hint__")
+
+
+class HostGenerator(StandIn):
+    """Stand for a generator."""
+
+    __next__, send, throw, close = map(_method, ("__next__", "send", "throw", "close"))
+
+    def __iter__(self) -> HostGenerator:
+        return self
+
+
+class HostKey(StandIn):
+    """Stand for what `functools.cmp_to_key` has made: the key function, or the key of an item."""
+
+    __lt__, __le__, __gt__, __ge__, __eq__, __ne__ = map(
+        _method, ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__")
+    )
+    __call__ = _method("")
+    __hash__ = None  # type: ignore[assignment]
+
+
+class HostFile(StandIn):
+    """Stand for an open file or a buffer: what is read and written there is the main session's."""
+
+    read, read1, readline, readlines, write, truncate = map(
+        _method, ("read", "read1", "readline", "readlines", "write", "truncate")
+    )
+    seek, tell, flush, close, getvalue, __next__ = map(
+        _method, ("seek", "tell", "flush", "close", "getvalue", "__next__")
+    )
+    isatty, readable, writable, seekable = map(_method, ("isatty", "readable", "writable", "seekable"))
+
+    def writelines(self, lines: Any) -> None:
+        """Write each of the lines."""
+        _ask(self, "writelines", list(lines))
+
+    def readinto(self, buffer: Any) -> int:
+        """Read bytes into a writable buffer and return how many."""
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def fileno(self) -> int:
+        """Refuse: the descriptor is the main session's."""
+        raise io.UnsupportedOperation("an open file of the main session has no descriptor here")
+
+    def __iter__(self) -> HostFile:
+        return self
+
+    def __enter__(self) -> HostFile:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _FILE:
+            raise AttributeError(f"an open file of the main session has no {name!r} here")
+        return _ask(self, name)
+
+
+class HostText(HostFile):
+    """Stand for a text file; `isinstance(x, io.TextIOBase)` says yes."""
+
+
+class HostBytes(HostFile):
+    """Stand for a file of bytes; `isinstance(x, io.BufferedIOBase)` says yes."""
+
+
+io.TextIOBase.register(HostText)
+io.BufferedIOBase.register(HostBytes)
+
+CLASSES: dict[str, type[StandIn]] = {
+    "function": HostFunction, "iterator": HostIterator, "generator": HostGenerator,
+    "sort key": HostKey, "text": HostText, "file": HostBytes,
+}  # fmt: skip
