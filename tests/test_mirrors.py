@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import collections.abc
 import copy
+import dataclasses
 import inspect
 import numbers
 import pickle
@@ -254,6 +255,20 @@ def test_functions_of_other_classes_than_functions_tell_their_own_text(there: Th
 def test_a_class_takes_keyword_arguments_of_any_name(there: There) -> None:
     made = there("class Bag(dict): pass\nBag")(cls=1, self=2, args=3, name=4)
     assert made == {"cls": 1, "self": 2, "args": 3, "name": 4}
+
+
+def test_annotations_are_the_companions(there: There) -> None:
+    assert there.annotated.__annotations__ == {"a": int, "b": "list[str]", "return": there("tuple[int, ...]")}
+    assert list(there.Data.__annotations__) == ["a", "b"]
+    assert not hasattr(there("object()"), "__annotations__")
+
+
+def test_dataclasses_here_knows_the_fields_of_an_instance_there(there: There) -> None:
+    data = there("Data(3, [4])")
+    assert dataclasses.is_dataclass(data)
+    assert [field.name for field in dataclasses.fields(data)] == ["a", "b"]
+    assert dataclasses.asdict(data) == {"a": 3, "b": [4]}
+    assert there("dataclasses.MISSING") is dataclasses.MISSING
 
 
 def test_only_what_can_be_called_there_can_be_called_here(there: There) -> None:

@@ -43,6 +43,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "__bool__": bool,
     "__hash__": hash,
     "__str__": str,
+    "__bytes__": bytes,
     "__repr__": repr,
     "__format__": format,
     "__dir__": lambda target: tuple(name for name in dir(target) if type(name) is str),
@@ -147,6 +148,8 @@ class Service:
                     special.append(f"-{name}" if value is None else name)
                 elif isinstance(value, _METHODS):
                     methods.append(name)
+        if _is_buffer(cls):
+            special.append("__bytes__")
         text = vars(cls).get("__doc__")
         own_text = text is not None and not isinstance(text, str)
         return (
@@ -168,7 +171,7 @@ class Service:
         return f"numpy.{cls.__name__}" if getattr(numpy, cls.__name__, None) is cls else ""
 
     def signature(self, function: Any) -> Any:
-        """Return the signature in texts: the parameters as (name, kind, default, annotation), and what returns.
+        """Return the signature in texts: (name, kind, default, annotation) of each parameter, and the result.
 
         None stands for what there is not; the whole is None if the function tells no signature.
         """
@@ -266,6 +269,7 @@ _TEXTED = (
     types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType,
     types.ModuleType,
 )  # fmt: skip
+_BUFFERS = frozenset({"numpy.ndarray", "array.array", "builtins.memoryview", "mmap.mmap"})
 _METHODS = (types.FunctionType, types.MethodDescriptorType, classmethod, staticmethod)
 
 
@@ -278,9 +282,19 @@ class Raw:
         self.value = value
 
 
+def _is_buffer(cls: type) -> bool:
+    """Return whether `bytes` takes the memory of an instance.
+
+    Python 3.11 does not say so of a class, hence the names.
+    """
+    names = {f"{up.__module__}.{up.__qualname__}" for up in cls.__mro__}
+    return hasattr(cls, "__buffer__") or not names.isdisjoint(_BUFFERS)
+
+
 def _functional(cls: type) -> bool:
     """Return whether instances are functions by another name, as those of numpy and `lru_cache` are."""
-    return issubclass(cls, _TEXTED) or (hasattr(cls, "__call__") and hasattr(cls, "__get__"))
+    names = {name for up in cls.__mro__ for name in vars(up)}
+    return issubclass(cls, _TEXTED) or {"__call__", "__get__"} <= names
 
 
 def _said(thing: Any, text: Callable[[Any], str]) -> str | None:

@@ -61,8 +61,6 @@ SPECIAL = frozenset(f"__{name}__" for name in f"{_UNARY} {_BINARY} {_OTHER}".spl
 class Mirror(type):
     """Be the class of all mirrors: a mirror is also the proxy of the remote class itself."""
 
-    _isolate_class_: Claim
-
     def __new__(mcs, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> Any:
         """Make a mirror; a class statement of the user's that derives from one is refused."""
         if "_isolate_class_" not in space:
@@ -117,6 +115,10 @@ class Mirror(type):
 
     def __bool__(cls) -> bool:
         return True
+
+    @property
+    def __annotations__(cls) -> Any:  # type: ignore[override]
+        return Mirror.__getattr__(cls, "__annotations__")
 
     @property
     def __signature__(cls) -> Any:

@@ -39,7 +39,7 @@ class _OnClass:
 
     def __get__(self, proxy: Any, kind: Any = None) -> Any:
         if proxy is not None:  # Python goes on to `__getattr__`
-            raise AttributeError("a proxy copies by `copy.copy` and `copy.deepcopy` only")
+            raise AttributeError("a proxy copies by `copy.copy` only")
         return self._function
 
 
@@ -110,7 +110,6 @@ class Proxy:
         __tracebackhide__ = True
         return self._isolate_.owner.ask("shallow_copy", self)
 
-    @_OnClass
     def __deepcopy__(self, memo: Any) -> Any:
         __tracebackhide__ = True
         return self._isolate_.owner.ask("deep_copy", self)
@@ -124,6 +123,9 @@ class Proxy:
     def _ipython_key_completions_(self) -> list[str]:
         keys: list[str] = self._isolate_.owner.ask("keys", self)
         return list(keys)
+
+
+del Proxy.__annotations__  # those of the remote object are asked for
 
 
 class Function(Proxy):

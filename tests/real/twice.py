@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import importlib.util
 import math
 import sys
 from collections.abc import Collection
@@ -120,6 +120,8 @@ def _same(here: Any, there: Any) -> bool:
 
         if here.dtype != there.dtype or here.shape != there.shape:
             return False
+        if here.dtype.fields:
+            return all(_same(here[name], there[name]) for name in here.dtype.names)
         if here.dtype.kind in "fc":  # another number of threads may add up in another order
             return bool(np.allclose(here, there, rtol=1e-12, atol=1e-12, equal_nan=True))
         return bool((np.asarray(here) == np.asarray(there)).all())

@@ -22,9 +22,13 @@ df = df[df.quantity > 0].reset_index(drop=True)
 
 by_shop = df.groupby("shop")["total"].sum().sort_values(ascending=False)
 stats = df.groupby("product").agg(
-    revenue=("total", "sum"), spread=("price", lambda prices: prices.max() - prices.min()), n=("price", "size")
+    revenue=("total", "sum"),
+    spread=("price", lambda prices: prices.max() - prices.min()),
+    n=("price", "size"),
 )
-best = df.groupby("shop").apply(lambda group: group.loc[group.total.idxmax(), "product"], include_groups=False)
+best = df.groupby("shop").apply(
+    lambda group: group.loc[group.total.idxmax(), "product"], include_groups=False
+)
 
 owners = pd.DataFrame({"shop": ["Bern", "Basel", "Chur"], "owner": ["Fred", "Eva", "Ida"]})
 merged = df.merge(owners, on="shop", how="left", indicator=True)

@@ -44,7 +44,7 @@ ranges = df.group_by_dynamic("day", every="3d").agg(pl.col("visitors").sum())
 
 rows = [f"{row['city']}: {row['visitors']}" for row in df.iter_rows(named=True)]
 tuples = [row for row in df.head(2).iter_rows()]
-parts = {key[0]: part.height for key, part in df.group_by("city")}
+parts = {key[0]: part.height for key, part in df.group_by("city", maintain_order=True)}
 total = 0
 for value in df["visitors"]:
     total += value

@@ -44,7 +44,9 @@ lists = result.select(col("names").list.len().alias("n"), col("names").list.join
 unique = people["team"].unique().sort().to_list()
 counts = people["team"].value_counts(sort=True).sort("team").rows()
 piped = people.pipe(lambda frame, n: frame.head(n), 2)
-sql = pl.SQLContext(people=people).execute("SELECT team, COUNT(*) AS n FROM people GROUP BY team ORDER BY team")
+sql = pl.SQLContext(people=people).execute(
+    "SELECT team, COUNT(*) AS n FROM people GROUP BY team ORDER BY team"
+)
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "people.parquet"

@@ -15,8 +15,12 @@ def gradient(x):
     return np.array([-2 * (1 - x[0]) - 400 * x[0] * (x[1] - x[0] ** 2), 200 * (x[1] - x[0] ** 2)])
 
 
-found = minimize(rosenbrock, [-1.2, 1.0], method="BFGS", jac=gradient, callback=lambda x: path.append(x.copy()))
-simplex = minimize(rosenbrock, np.array([0.0, 0.0]), args=(1.0, 10.0), method="Nelder-Mead", options={"xatol": 1e-6})
+found = minimize(
+    rosenbrock, [-1.2, 1.0], method="BFGS", jac=gradient, callback=lambda x: path.append(x.copy())
+)
+simplex = minimize(
+    rosenbrock, np.array([0.0, 0.0]), args=(1.0, 10.0), method="Nelder-Mead", options={"xatol": 1e-6}
+)
 bounded = minimize(
     lambda x: (x[0] - 1) ** 2 + (x[1] - 2.5) ** 2,
     (2, 0),
