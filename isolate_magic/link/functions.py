@@ -97,7 +97,7 @@ def _pure(thing: Any, seen: set[int]) -> bool:
     if type(call) is types.FunctionType and not _by_name(kind):
         state = getattr(thing, "__dict__", {}).values()
         return not _stores(call.__code__) and _pure(call, seen) and all(_pure(item, seen) for item in state)
-    return _by_name(thing)
+    return "__qualname__" in getattr(thing, "__dict__", {}) and _by_name(thing)
 
 
 def _pure_code(function: types.FunctionType, seen: set[int]) -> bool:
@@ -117,11 +117,10 @@ def _stores(code: types.CodeType) -> bool:
 
 def _by_name(function: Any) -> bool:
     """Return whether the companion finds the same function, class or callable, as `np.mean`, by its name."""
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
-    if module == "__main__" or not isinstance(name, str):
+    if function.__module__ == "__main__":
         return False
-    found: Any = sys.modules.get(module or "")
-    for part in name.split("."):
+    found: Any = sys.modules.get(function.__module__ or "")
+    for part in function.__qualname__.split("."):
         found = getattr(found, part, None)
     return found is function
 
