@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import collections.abc
 import copy
+import dataclasses
 import inspect
 import numbers
 import pickle
@@ -20,7 +21,7 @@ from isolate_magic.link import mirror
 from isolate_magic.link.refs import Claim
 
 SOURCE = """
-import abc, collections, dataclasses, enum, fractions, typing
+import abc, collections, dataclasses, enum, fractions, functools, typing
 class A:
     "The class A."
     shared = 1
@@ -68,6 +69,11 @@ class MyStr(str): pass
 class Callable:
     def __call__(self, first, *, second=3): return first
 class Plain: pass
+@functools.lru_cache
+def cached(x):
+    "Remember."
+    return x
+def annotated(a: int, b: "list[str]" = None) -> tuple[int, ...]: return (a,)
 def identity(x): return x
 def kinds(x): return type(x).__name__
 """
@@ -234,10 +240,35 @@ def test_signatures_are_the_companions(there: There) -> None:
     assert str(inspect.signature(there.identity)) == "(x)"
     assert list(inspect.signature(there.Data).parameters) == ["a", "b"]
     assert str(inspect.signature(there.Callable())) == "(first, *, second=3)"
+    assert str(inspect.signature(there.annotated)) == "(a: int, b: 'list[str]' = None) -> tuple[int, ...]"
     with pytest.raises(ValueError):
         inspect.signature(
             there("__builtins__.min if hasattr(__builtins__, 'min') else __import__('builtins').min")
         )
+
+
+def test_functions_of_other_classes_than_functions_tell_their_own_text(there: There) -> None:
+    assert there.cached.__doc__ == "Remember."
+    assert str(inspect.signature(there.cached)) == "(x)"
+
+
+def test_a_class_takes_keyword_arguments_of_any_name(there: There) -> None:
+    made = there("class Bag(dict): pass\nBag")(cls=1, self=2, args=3, name=4)
+    assert made == {"cls": 1, "self": 2, "args": 3, "name": 4}
+
+
+def test_annotations_are_the_companions(there: There) -> None:
+    assert there.annotated.__annotations__ == {"a": int, "b": "list[str]", "return": there("tuple[int, ...]")}
+    assert list(there.Data.__annotations__) == ["a", "b"]
+    assert not hasattr(there("object()"), "__annotations__")
+
+
+def test_dataclasses_here_knows_the_fields_of_an_instance_there(there: There) -> None:
+    data = there("Data(3, [4])")
+    assert dataclasses.is_dataclass(data)
+    assert [field.name for field in dataclasses.fields(data)] == ["a", "b"]
+    assert dataclasses.asdict(data) == {"a": 3, "b": [4]}
+    assert there("dataclasses.MISSING") is dataclasses.MISSING
 
 
 def test_only_what_can_be_called_there_can_be_called_here(there: There) -> None:

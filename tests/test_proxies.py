@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import os
 import pickle
@@ -237,6 +238,18 @@ def test_rich_display_is_not_fooled_by_objects_that_answer_everything(there: The
     ):
         assert not hasattr(shy, name)
         assert not hasattr(type(shy), name)
+
+
+def test_bytes_takes_the_memory_of_a_buffer(there: There) -> None:
+    assert bytes(there("import array; array.array('h', [1, 2])")) == b"\1\0\2\0"
+    assert bytes(there("bytearray(b'ab')")) == bytes(there("memoryview(b'ab')")) == b"ab"
+    assert bytes(there("[1, 2]")) == b"\1\2"
+
+
+def test_a_generator_tees(there: There) -> None:
+    first, second = itertools.tee(there("(n for n in range(3))"))
+    assert [*first, *second] == [0, 1, 2, 0, 1, 2]
+    assert not hasattr(there("[1]"), "__copy__")
 
 
 def test_copies_are_made_there(there: There) -> None:

@@ -12,18 +12,16 @@ import importlib.machinery
 import importlib.util
 import inspect
 import json
-import operator
 import os
 import sys
 import types
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import cloudpickle
 from jupyter_client.jsonutil import json_default
 
-from isolate_magic.child import deriving
+from isolate_magic.child import deriving, operators
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
 from isolate_magic.child.standins import HostFunction
@@ -34,26 +32,6 @@ from isolate_magic.link.copying import Copier, NoData
 from isolate_magic.link.foreign import numpy as foreign_numpy
 
 _MISSING = object()
-_OPERATORS: dict[str, Callable[..., Any]] = {
-    "__getitem__": operator.getitem,
-    "__setitem__": operator.setitem,
-    "__delitem__": operator.delitem,
-    "__contains__": operator.contains,
-    "__len__": len,
-    "__iter__": iter,
-    "__next__": next,
-    "__reversed__": reversed,
-    "__bool__": bool,
-    "__hash__": hash,
-    "__str__": str,
-    "__repr__": repr,
-    "__format__": format,
-    "__dir__": lambda target: tuple(name for name in dir(target) if type(name) is str),
-    "__radd__": lambda target, left: operator.add(left, target),
-    "__setattr__": setattr,
-    "__delattr__": delattr,
-}
-"""Special methods whose function knows more than the method: `len` of an Enum class, say."""
 
 
 class Service:
@@ -69,14 +47,6 @@ class Service:
         self.kernel = kernel
         self.shell = kernel.shell
         self.leaving = False  # whether a cell has said `exit`
-
-    def method(self, target: Any, name: str) -> Callable[..., Any]:
-        """Return what calling the method `name` of `target` means."""
-        function = _OPERATORS.get(name)
-        if function is None or target is self:
-            found: Callable[..., Any] = getattr(target, name)
-            return partial(_reflected, found, REFLECTED[name], target) if name in REFLECTED else found
-        return lambda *args: function(target, *args)
 
     # ------------------------------------------------------------ cells and names
 
@@ -150,11 +120,13 @@ class Service:
                     special.append(f"-{name}" if value is None else name)
                 elif isinstance(value, _METHODS):
                     methods.append(name)
+        if _is_buffer(cls):
+            special.append("__bytes__")
         text = vars(cls).get("__doc__")
         own_text = text is not None and not isinstance(text, str)
         return (
             cls.__module__, cls.__qualname__, text if isinstance(text, str) else None, bases,
-            tuple(special), tuple(methods), fields, own_text or issubclass(cls, _TEXTED),
+            tuple(special), tuple(methods), fields, own_text or _functional(cls),
             type(cls).__subclasscheck__ is not type.__subclasscheck__,
             cls if cls in self.talk.adopted else None,
         )  # fmt: skip
@@ -175,16 +147,19 @@ class Service:
         return f"numpy.{cls.__name__}" if getattr(numpy, cls.__name__, None) is cls else ""
 
     def signature(self, function: Any) -> Any:
-        """Return the parameters as (name, kind, default as text), or None if there is no signature."""
+        """Return the signature in texts: (name, kind, default, annotation) of each parameter, and the result.
+
+        None stands for what there is not; the whole is None if the function tells no signature.
+        """
         try:
             found = inspect.signature(function)
         except (TypeError, ValueError):
             return None
-        empty = inspect.Parameter.empty
-        return tuple(
-            (p.name, int(p.kind), "" if p.default is empty else repr(p.default))
+        rows = tuple(
+            (p.name, int(p.kind), _said(p.default, repr), _said(p.annotation, inspect.formatannotation))
             for p in found.parameters.values()
         )
+        return rows, _said(found.return_annotation, inspect.formatannotation)
 
     def keys(self, target: Any) -> Any:
         """Return the text keys of a mapping or a table, for completion inside `x["`."""
@@ -202,7 +177,7 @@ class Service:
 
     def method_of(self, target: Any, name: str, *args: Any) -> Any:
         """Call a special method of a value that the host has sent: a namedtuple, which has no number."""
-        return self.method(target, name)(*args)
+        return operators.method(target, name)(*args)
 
     def array_of(self, target: Any) -> Any:
         """Return what `numpy.asarray` makes of an object here."""
@@ -266,32 +241,12 @@ class Service:
         return self.talk.lent.lend(parts)
 
 
-REFLECTED = {
-    "__eq__": "__eq__", "__ne__": "__ne__", "__lt__": "__gt__", "__le__": "__ge__", "__gt__": "__lt__",
-    "__ge__": "__le__",
-    **{f"__{name}__": f"__r{name}__" for name in (
-        "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow", "lshift", "rshift",
-        "and", "xor", "or",
-    )},
-}  # fmt: skip
-"""For an operator's method, that of the other operand."""
-
 _TEXTED = (
     types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType,
     types.ModuleType,
 )  # fmt: skip
+_BUFFERS = frozenset({"numpy.ndarray", "array.array", "builtins.memoryview", "mmap.mmap"})
 _METHODS = (types.FunctionType, types.MethodDescriptorType, classmethod, staticmethod, HostFunction)
-
-
-def _reflected(method: Callable[..., Any], reflected: str, target: Any, other: Any, *rest: Any) -> Any:
-    """Call an operator's method; ask the other operand, as Python does, where that does not know."""
-    kind = type(other)
-    if reflected == "__radd__" and hasattr(kind, "__radd__"):
-        return operator.add(target, other)  # `list.__add__` raises where it should say NotImplemented
-    answer = method(other, *rest)
-    if answer is NotImplemented and kind is not type(target) and hasattr(kind, reflected) and not rest:
-        return getattr(kind, reflected)(other, target)
-    return answer
 
 
 class Raw:
@@ -301,6 +256,25 @@ class Raw:
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+
+def _is_buffer(cls: type) -> bool:
+    """Return whether `bytes` takes the memory of an instance.
+
+    Python 3.11 does not say so of a class, hence the names.
+    """
+    names = {f"{up.__module__}.{up.__qualname__}" for up in cls.__mro__}
+    return hasattr(cls, "__buffer__") or not names.isdisjoint(_BUFFERS)
+
+
+def _functional(cls: type) -> bool:
+    """Return whether instances are functions by another name, as those of numpy and `lru_cache` are."""
+    names = {name for up in cls.__mro__ for name in vars(up)}
+    return issubclass(cls, _TEXTED) or {"__call__", "__get__"} <= names
+
+
+def _said(thing: Any, text: Callable[[Any], str]) -> str | None:
+    return None if thing is inspect.Parameter.empty else text(thing)
 
 
 def _name(target: Any) -> str:

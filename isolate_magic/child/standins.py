@@ -100,13 +100,17 @@ class HostKey(StandIn):
 class HostFile(StandIn):
     """Stand for an open file or a buffer: what is read and written there is the main session's."""
 
-    read, read1, readline, readlines, write, truncate = map(
-        _method, ("read", "read1", "readline", "readlines", "write", "truncate")
+    read, read1, readline, readlines, truncate = map(
+        _method, ("read", "read1", "readline", "readlines", "truncate")
     )
     seek, tell, flush, close, getvalue, __next__ = map(
         _method, ("seek", "tell", "flush", "close", "getvalue", "__next__")
     )
     isatty, readable, writable, seekable = map(_method, ("isatty", "readable", "writable", "seekable"))
+
+    def write(self, data: Any) -> Any:
+        """Write text or bytes; any other buffer goes as bytes, a proxy of it would be none there."""
+        return _ask(self, "write", data if isinstance(data, str) else bytes(memoryview(data)))
 
     def writelines(self, lines: Any) -> None:
         """Write each of the lines."""

@@ -97,7 +97,7 @@ def _pure(thing: Any, seen: set[int]) -> bool:
     if type(call) is types.FunctionType and not _by_name(kind):
         state = getattr(thing, "__dict__", {}).values()
         return not _stores(call.__code__) and _pure(call, seen) and all(_pure(item, seen) for item in state)
-    return False
+    return "__qualname__" in getattr(thing, "__dict__", {}) and _by_name(thing)
 
 
 def _pure_code(function: types.FunctionType, seen: set[int]) -> bool:
@@ -144,7 +144,7 @@ def _both(names: Any) -> tuple[str, ...]:
 
 
 def _by_name(function: Any) -> bool:
-    """Return whether the companion finds the same function or class by its name."""
+    """Return whether the companion finds the same function, class or callable, as `np.mean`, by its name."""
     if function.__module__ == "__main__":
         return False
     found: Any = sys.modules.get(function.__module__ or "")

@@ -62,8 +62,6 @@ SPECIAL = frozenset(f"__{name}__" for name in f"{_UNARY} {_BINARY} {_OTHER}".spl
 class Mirror(type):
     """Be the class of all mirrors: a mirror is also the proxy of the remote class itself."""
 
-    _isolate_class_: Claim
-
     def __new__(mcs, name: str, bases: tuple[type, ...], space: dict[str, Any], **options: Any) -> Any:
         """Make a mirror; a class statement that derives from one makes its class over there."""
         __tracebackhide__ = True
@@ -74,7 +72,7 @@ class Mirror(type):
     def __init__(cls, name: str, bases: tuple[type, ...], space: dict[str, Any], **_options: Any) -> None:
         super().__init__(name, bases, space)
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls, /, *args: Any, **kwargs: Any) -> Any:
         """Make an instance there."""
         __tracebackhide__ = True
         claim = cls.__dict__["_isolate_class_"]
@@ -119,6 +117,10 @@ class Mirror(type):
 
     def __bool__(cls) -> bool:
         return True
+
+    @property
+    def __annotations__(cls) -> Any:  # type: ignore[override]
+        return Mirror.__getattr__(cls, "__annotations__")
 
     @property
     def __signature__(cls) -> Any:

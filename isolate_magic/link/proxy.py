@@ -26,6 +26,23 @@ BLOCKED = frozenset({
 """Names that a proxy never forwards: they hand out addresses, or would change how Python sees it."""
 
 
+class _OnClass:
+    """Show a method on the class only, where `copy.copy` looks for it.
+
+    `itertools.tee` looks for `__copy__` on the iterator, and a generator has none.
+    """
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    def __get__(self, proxy: Any, kind: Any = None) -> Any:
+        if proxy is not None:  # Python goes on to `__getattr__`
+            raise AttributeError("a proxy copies by `copy.copy` only")
+        return self._function
+
+
 class Proxy:
     """Stand for one object of a companion.
 
@@ -94,6 +111,7 @@ class Proxy:
         except TransferError as error:
             raise TypeError(f"a proxy is pickled as a copy of its object, and {error}") from error
 
+    @_OnClass
     def __copy__(self) -> Any:
         __tracebackhide__ = True
         return self._isolate_.owner.ask("shallow_copy", self)
@@ -111,6 +129,9 @@ class Proxy:
     def _ipython_key_completions_(self) -> list[str]:
         keys: list[str] = self._isolate_.owner.ask("keys", self)
         return list(keys)
+
+
+del Proxy.__annotations__  # those of the remote object are asked for
 
 
 class Function(Proxy):
@@ -315,7 +336,7 @@ def isproxy(thing: object) -> bool:
 
 
 def signature(proxy: Any) -> Any:
-    """Return the signature of a remote callable as an `inspect.Signature` with texts for defaults.
+    """Return the signature of a remote callable, with texts for defaults and annotations.
 
     Raises:
         AttributeError: the callable tells none; `inspect.signature` turns it into a ValueError.
@@ -324,18 +345,27 @@ def signature(proxy: Any) -> Any:
 
     claim = claim_of(proxy)
     assert claim is not None
-    rows = claim.owner.ask("signature", proxy)
-    if rows is None:
+    told = claim.owner.ask("signature", proxy)
+    if told is None:
         raise AttributeError("__signature__")
-    kinds = list(inspect._ParameterKind)
-    return inspect.Signature([
-        inspect.Parameter(name, kinds[kind], default=_Text(text) if text else inspect.Parameter.empty)
-        for name, kind, text in rows
-    ])  # fmt: skip
+    rows, returned = told
+    kinds, empty = list(inspect._ParameterKind), inspect.Parameter.empty
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                name,
+                kinds[kind],
+                default=empty if default is None else _Text(default),
+                annotation=empty if annotation is None else _Text(annotation),
+            )
+            for name, kind, default, annotation in rows
+        ],
+        return_annotation=empty if returned is None else _Text(returned),
+    )
 
 
 class _Text(str):
-    """Show a default value as the companion shows it, without quotes."""
+    """Show a default value or an annotation as the companion shows it, without quotes."""
 
     __slots__ = ()
     __repr__ = str.__str__

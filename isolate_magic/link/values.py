@@ -6,6 +6,7 @@ handed to `other`, which decides between a reference, a copy, a pickle and a ref
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import re
 from collections.abc import Callable
@@ -22,6 +23,14 @@ TWINS = frozenset({
     dt.datetime, dt.date, dt.time, dt.timedelta, dt.timezone, Decimal,
 })  # fmt: skip
 """Classes that both sides have as their own, because their values travel."""
+
+_CONSTANTS: dict[str, Any] = {"Ellipsis": ..., "NotImplemented": NotImplemented} | {
+    f"dataclasses.{name}": getattr(dataclasses, name)
+    for name in ("MISSING", "KW_ONLY", "_FIELD", "_FIELD_CLASSVAR", "_FIELD_INITVAR")
+}
+"""Objects that are compared by `is`; without those of dataclasses `fields(proxy)` would be empty."""
+
+_NAMES = {id(constant): name for name, constant in _CONSTANTS.items()}
 
 DEPTH = 32
 """How deep values may be nested."""
@@ -88,6 +97,11 @@ def _bytes(value: bytes, _inner: _Inner) -> Any:
     return f.Bytes(value) if len(value) <= f.INLINE else None
 
 
+def _name(value: Any, _inner: _Inner) -> Any:
+    name = _NAMES.get(id(value))
+    return f.Constant(name) if name else None
+
+
 def _items(value: Any, inner: _Inner) -> tuple[Any, ...]:
     return tuple(map(inner, value))
 
@@ -145,8 +159,7 @@ _WRAP: dict[type, Callable[[Any, _Inner], Any]] = {
     frozenset: lambda v, inner: f.FrozenSet(_items(v, inner)),
     range: lambda v, inner: f.Range(inner(v.start), inner(v.stop), inner(v.step)),
     slice: lambda v, inner: f.Slice(inner(v.start), inner(v.stop), inner(v.step)),
-    type(...): lambda v, _: f.Constant("Ellipsis"),
-    type(NotImplemented): lambda v, _: f.Constant("NotImplemented"),
+    **{type(constant): _name for constant in _CONSTANTS.values()},
     dt.datetime: _datetime,
     dt.date: _date,
     dt.time: _time,
@@ -157,7 +170,7 @@ _WRAP: dict[type, Callable[[Any, _Inner], Any]] = {
 
 
 def _constant(value: f.Constant, _inner: _Inner) -> Any:
-    return {"Ellipsis": ..., "NotImplemented": NotImplemented}[value.name]
+    return _CONSTANTS[value.name]
 
 
 def _moment(value: f.Moment, inner: _Inner) -> Any:

@@ -178,3 +178,11 @@ def test_callable_objects_of_a_notebook_are_functions_and_those_of_modules_are_d
     assert travels(not_importable(Stateless)())
     assert not may_stay(json.JSONDecoder())
     assert not may_stay(json.JSONDecoder)
+
+
+def test_a_callable_of_any_class_that_its_module_offers_by_name_travels() -> None:
+    import numpy as np
+
+    assert type(np.mean).__name__ == "_ArrayFunctionDispatcher"
+    assert travels(np.mean)
+    assert travels(lambda values, f=np.mean: f(values))

@@ -72,6 +72,9 @@ def test_generators_take_what_is_sent_and_thrown_there(there: There) -> None:
 
 def test_a_buffer_is_written_in_place(there: There) -> None:
     buffer, text = io.BytesIO(), io.StringIO()
+    there.run(there("lambda f: f.write(memoryview(b'x'))"), buffer)
+    assert buffer.getvalue() == b"x"
+    buffer.seek(0)
     there("def fill(b, t): print('hello', file=t); b.write(b'abc')")
     there.fill(buffer, text)
     assert (buffer.getvalue(), text.getvalue()) == (b"abc", "hello\n")
