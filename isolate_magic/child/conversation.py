@@ -19,6 +19,7 @@ from isolate_magic.link import bulk, descriptors, packing, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.foreign import numpy as foreign_numpy
 from isolate_magic.link.refs import Claim, take
+from isolate_magic.link.restoring import Watch
 
 _CALLABLES = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType)
 _NOTHING: dict[str, Any] = {}
@@ -52,10 +53,11 @@ class Conversation(Serving):
 
     # ------------------------------------------------------------ arguments
 
-    def _arguments(self, frame: f.Call) -> tuple[Any, dict[str, Any]]:
+    def _arguments(self, frame: f.Call, watched: list[Watch]) -> tuple[Any, dict[str, Any]]:
         args = frame.args
         if len(args) == 1 and type(args[0]) is f.Pickled:
             packed: tuple[Any, dict[str, Any]] = self._unpack(args[0])
+            watched.append(Watch(packed, self.lent.holds))
             return packed
         kwargs = frame.kwargs
         if kwargs:
