@@ -54,7 +54,7 @@ class Inbox(Peer):
 
         Output that was written before a reply is shown before the reply is taken.
         """
-        ready = self.process.poll.poll()
+        ready = self.spin.wait() or self.process.poll.poll()
         if len(ready) > 1 or ready[0][0] != self._fd:
             fds = {fd for fd, _ in ready}
             if self.process.pidfd in fds:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import mmap
 import os
 import random
+import select
 import signal
 import socket
 import sys
+from functools import partial
 from typing import Any
 
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child import last_words, linux, streams
 from isolate_magic.child.conversation import Conversation
 from isolate_magic.link.layout import BOARD_SIZE
+from isolate_magic.link.spin import Spin
 
 
 def main(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
@@ -38,6 +41,9 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
     _settle(start)
     talk = Conversation(socket.socket(fileno=channel), socket.socket(fileno=door), board, start, kernel)
     talk.ring = order.ring
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    talk.spin = Spin(partial(poll.poll, 0), start["host"])
     kernel.session.publish = lambda kind, content: talk.publish(order, kind, content)
     signal.signal(signal.SIGINT, talk.interrupt)
     talk.serve()
