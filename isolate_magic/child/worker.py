@@ -24,7 +24,8 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
 
     Args:
         fds: channel, door, write ends of the stdout and stderr pipes, memfd for the last words.
-        start: what the host told: `name`, `cwd`, `path`, `argv`, `token`, `copies`, `numpy`, `zygote`.
+        start: what the host told: `name`, `cwd`, `path`, `argv`, `token`, `copies`, `numpy`,
+            `zygote`, `host` (the pids).
         kernel: the kernel that the zygote has built.
     """
     linux.die_with_parent(start["zygote"])

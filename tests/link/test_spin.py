@@ -12,7 +12,9 @@ import pytest
 
 from isolate_magic.link.spin import LIMIT, Spin
 
-two_cpus = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs: on one there is no spin")
+two_cpus = pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs: on one there is no spin"
+)
 
 
 class Pipe:
