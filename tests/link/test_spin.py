@@ -76,7 +76,8 @@ def test_spins_in_vain_become_rare_and_success_makes_them_usual_again(pipe: Pipe
     os.write(pipe.write, b"x")
     for _ in range(300):
         spin.wait()
-    assert all(pipe.looked(spin) for _ in range(100))
+    # Not all: another program may take the CPU in the midst of one.
+    assert sum(pipe.looked(spin) for _ in range(100)) > 50
 
 
 @two_cpus
