@@ -78,6 +78,7 @@ class Serving(Peer):
 
     def receive(self) -> Any:
         """Wait for a frame of the host; leave when the host has closed the channel."""
+        self.spin.wait()
         packet = self.next_packet()
         if not packet or self.forked:
             os._exit(0)
@@ -222,7 +223,7 @@ class Serving(Peer):
 
     def send(self, packet: bytes) -> None:
         """Send a frame."""
-        self.sock.send(self.fitting(packet))
+        self.sock.send(packet if len(packet) <= f.PACKET else self.fitting(packet))
 
     def fitting(self, packet: bytes) -> bytes:
         """Return a frame, or where it is too large the place from which the host may fetch it."""
