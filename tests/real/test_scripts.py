@@ -78,7 +78,9 @@ def test_a_script_gives_the_same_with_one_library_in_a_companion_and_numpy_here(
 
 
 def test_only_the_imports_of_a_script_are_replaced() -> None:
-    source = "import os, numpy as np\nimport scipy.stats\nfrom a.b import (\n    c,\n    d as e,\n)\nx = np.x\n"
+    source = (
+        "import os, numpy as np\nimport scipy.stats\nfrom a.b import (\n    c,\n    d as e,\n)\nx = np.x\n"
+    )
     assert isolated_source(source).splitlines() == [
         "import os; np = import_isolated('numpy')",
         "import_isolated('scipy.stats'); scipy = import_isolated('scipy')",
@@ -90,6 +92,4 @@ def test_only_the_imports_of_a_script_are_replaced() -> None:
     for path in map(Path, SCRIPTS.glob("*.py")):
         before, after = path.read_text().splitlines(), isolated_source(path.read_text()).splitlines()
         changed = [old for old, new in zip(before, after, strict=True) if old != new]
-        assert all(
-            line.startswith(("import ", "from ", "    ", ")")) and "=" not in line for line in changed
-        )
+        assert all(line.startswith(("import ", "from ", "    ", ")")) and "=" not in line for line in changed)
