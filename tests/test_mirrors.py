@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from there import There, there_with
 
-from isolate_magic import NotSupported, isproxy
+from isolate_magic import isproxy
 from isolate_magic.link import mirror
 from isolate_magic.link.refs import Claim
 
@@ -279,13 +279,6 @@ def test_only_what_can_be_called_there_can_be_called_here(there: There) -> None:
     assert callable(there.A().method)
     assert callable(there.A)
     assert not callable(there.A())
-
-
-def test_a_class_here_cannot_derive_from_one_there(there: There) -> None:
-    with pytest.raises(NotSupported, match="define it there"):
-
-        class Derived(there.A):  # type: ignore[misc, name-defined]
-            pass
 
 
 def test_a_class_of_a_companion_does_not_pickle(there: There) -> None:

@@ -17,13 +17,16 @@ import os
 import sys
 import types
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cloudpickle
 from jupyter_client.jsonutil import json_default
 
+from isolate_magic.child import deriving
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
+from isolate_magic.child.standins import HostFunction
 from isolate_magic.errors import TransferError
 from isolate_magic.link import bulk, values
 from isolate_magic.link import frames as f
@@ -73,7 +76,7 @@ class Service:
         function = _OPERATORS.get(name)
         if function is None or target is self:
             found: Callable[..., Any] = getattr(target, name)
-            return found
+            return partial(_reflected, found, REFLECTED[name], target) if name in REFLECTED else found
         return lambda *args: function(target, *args)
 
     # ------------------------------------------------------------ cells and names
@@ -158,6 +161,10 @@ class Service:
             type(cls).__subclasscheck__ is not type.__subclasscheck__,
             cls if cls in self.talk.adopted else None,
         )  # fmt: skip
+
+    def derive(self, name: str, bases: Any, space: dict[str, Any], options: dict[str, Any]) -> type:
+        """Make a class for a class statement of the host; see `isolate_magic.child.deriving`."""
+        return deriving.derive(name, bases, space, options)
 
     def twin(self, cls: type) -> str:
         """Return the name of a class that is the host's own as well, because its values travel."""
@@ -265,12 +272,33 @@ class Service:
         return self.talk.lent.lend(parts)
 
 
+REFLECTED = {
+    "__eq__": "__eq__", "__ne__": "__ne__", "__lt__": "__gt__", "__le__": "__ge__", "__gt__": "__lt__",
+    "__ge__": "__le__",
+    **{f"__{name}__": f"__r{name}__" for name in (
+        "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow", "lshift", "rshift",
+        "and", "xor", "or",
+    )},
+}  # fmt: skip
+"""For an operator's method, that of the other operand."""
+
 _TEXTED = (
     types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType,
     types.ModuleType,
 )  # fmt: skip
 _BUFFERS = frozenset({"numpy.ndarray", "array.array", "builtins.memoryview", "mmap.mmap"})
-_METHODS = (types.FunctionType, types.MethodDescriptorType, classmethod, staticmethod)
+_METHODS = (types.FunctionType, types.MethodDescriptorType, classmethod, staticmethod, HostFunction)
+
+
+def _reflected(method: Callable[..., Any], reflected: str, target: Any, other: Any, *rest: Any) -> Any:
+    """Call an operator's method; ask the other operand, as Python does, where that does not know."""
+    kind = type(other)
+    if reflected == "__radd__" and hasattr(kind, "__radd__"):
+        return operator.add(target, other)  # `list.__add__` raises where it should say NotImplemented
+    answer = method(other, *rest)
+    if answer is NotImplemented and kind is not type(target) and hasattr(kind, reflected) and not rest:
+        return getattr(kind, reflected)(other, target)
+    return answer
 
 
 class Raw:

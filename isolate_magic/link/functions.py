@@ -102,17 +102,45 @@ def _pure(thing: Any, seen: set[int]) -> bool:
 
 def _pure_code(function: types.FunctionType, seen: set[int]) -> bool:
     parts = [*_references(function)]
-    if _stores(function.__code__) and any(
-        isinstance(part, (type, types.FunctionType)) and not _by_name(part) for part in parts
-    ):
+    if _stores(function.__code__, own=False) and any(map(_copied, parts)):
         return False  # `Config.hits += 1`: the copy of the class would be counted up
     return all(_pure(part, seen) for part in parts)
 
 
-def _stores(code: types.CodeType) -> bool:
-    return any(step.opname in _STORES for step in dis.get_instructions(code)) or any(
-        _stores(inner) for inner in code.co_consts if isinstance(inner, types.CodeType)
+def _copied(part: Any) -> bool:
+    return isinstance(part, (type, types.FunctionType)) and not isproxy(part) and not _by_name(part)
+
+
+def _stores(code: types.CodeType, own: bool = True) -> bool:
+    """Return whether code sets attributes; those of its arguments count only with `own`."""
+    steps = list(dis.get_instructions(code))
+    found = any(
+        step.opname in _STORES and (own or not _of_argument(steps, place, code))
+        for place, step in enumerate(steps)
     )
+    inside = (inner for inner in code.co_consts if isinstance(inner, types.CodeType))
+    return found or any(_stores(inner, own) for inner in inside)
+
+
+def _of_argument(steps: list[dis.Instruction], place: int, code: types.CodeType) -> bool:
+    """Return whether the object of a STORE_ATTR is an argument: `self.x = 1`, `self.x += 1`."""
+    place -= 1
+    if steps[place].opname == "SWAP":
+        while place > 0 and steps[place].opname != "COPY":
+            place -= 1
+        place -= 1
+    load = steps[place]
+    if place < 0 or not load.opname.startswith("LOAD_FAST"):
+        return False
+    name = load.argval[-1] if isinstance(load.argval, tuple) else load.argval
+    arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return name in arguments and not any(
+        "STORE_FAST" in step.opname and name in (step.argval, *_both(step.argval)) for step in steps
+    )
+
+
+def _both(names: Any) -> tuple[str, ...]:
+    return names if isinstance(names, tuple) else ()
 
 
 def _by_name(function: Any) -> bool:
@@ -130,12 +158,13 @@ def _references(function: types.FunctionType) -> Iterator[Any]:
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
     yield from function.__dict__.values()
-    for cell in function.__closure__ or ():
+    code = function.__code__
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         try:
             yield cell.cell_contents
-        except ValueError:  # an empty cell: filled later, so it is no constant
-            yield object()
-    code = function.__code__
+        except ValueError:  # an empty cell: filled later, so it is no constant; but for that of `super()`
+            if name != "__class__":
+                yield object()
     yield from _globals(code, function.__globals__, code.co_freevars)
 
 

@@ -13,14 +13,16 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 _ORDER = frozenset({"__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"})
+_FILE = frozenset({
+    "read", "read1", "readline", "readlines", "write", "writelines", "seek", "tell", "truncate", "flush",
+    "close", "isatty", "readable", "writable", "seekable", "getvalue", "closed", "name", "mode", "encoding",
+    "errors", "newlines", "__next__",
+})  # fmt: skip
 _OFFERS: dict[str, frozenset[str]] = {
     "iterator": frozenset({"__next__", "__length_hint__"}),
     "generator": frozenset({"__next__", "send", "throw", "close"}),
     "sort key": _ORDER,
-    "file": frozenset(
-        "read read1 readline readlines write writelines seek tell truncate flush close isatty "
-        "readable writable seekable getvalue closed name mode encoding errors newlines __next__".split()
-    ),
+    "file": _FILE,
 }
 _KEY: Any = type(functools.cmp_to_key(lambda a, b: 0))
 

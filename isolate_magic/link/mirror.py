@@ -12,8 +12,9 @@ import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from isolate_magic.errors import NotSupported, TransferError
+from isolate_magic.errors import TransferError
 from isolate_magic.link import lookalike
+from isolate_magic.link.deriving import derive
 from isolate_magic.link.proxy import BLOCKED, Function, ModuleName, Proxy, signature
 from isolate_magic.link.refs import Claim
 
@@ -53,7 +54,7 @@ _BINARY = (
     "imatmul itruediv ifloordiv imod ipow ilshift irshift iand ior ixor getitem delitem contains missing "
     "round"
 )
-_OTHER = "setitem enter exit call init bytes fspath"
+_OTHER = "setitem enter exit call bytes fspath"
 SPECIAL = frozenset(f"__{name}__" for name in f"{_UNARY} {_BINARY} {_OTHER}".split())
 """The special methods that a proxy forwards where the remote class defines them."""
 
@@ -61,14 +62,15 @@ SPECIAL = frozenset(f"__{name}__" for name in f"{_UNARY} {_BINARY} {_OTHER}".spl
 class Mirror(type):
     """Be the class of all mirrors: a mirror is also the proxy of the remote class itself."""
 
-    def __new__(mcs, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> Any:
-        """Make a mirror; a class statement of the user's that derives from one is refused."""
+    def __new__(mcs, name: str, bases: tuple[type, ...], space: dict[str, Any], **options: Any) -> Any:
+        """Make a mirror; a class statement that derives from one makes its class over there."""
+        __tracebackhide__ = True
         if "_isolate_class_" not in space:
-            raise NotSupported(
-                f"class {name} cannot derive from a class that lives in a companion; "
-                "define it there, in an %%isolated cell or with companion.run"
-            )
+            return derive(name, bases, space, options)
         return super().__new__(mcs, name, bases, space)
+
+    def __init__(cls, name: str, bases: tuple[type, ...], space: dict[str, Any], **_options: Any) -> None:
+        super().__init__(name, bases, space)
 
     def __call__(cls, /, *args: Any, **kwargs: Any) -> Any:
         """Make an instance there."""
@@ -236,13 +238,12 @@ def _make(told: Description, bases: tuple[type, ...], space: dict[str, Any]) -> 
 
 
 def _forward(name: str) -> Callable[..., Any]:
-    if name in ("__call__", "__init__"):
-        method = name if name == "__init__" else ""
+    if name == "__call__":
 
         def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
             claim = self._isolate_
-            return claim.owner.call(claim, method, args, kwargs)
+            return claim.owner.call(claim, "", args, kwargs)
 
         return call
 

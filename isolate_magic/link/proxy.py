@@ -53,6 +53,12 @@ class Proxy:
     _isolate_methods_: frozenset[str] = frozenset()
     _isolate_: Claim
 
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None:
+        # Only who calls it by name comes here: an object is made over there, and its proxy without this.
+        __tracebackhide__ = True
+        claim = self._isolate_
+        claim.owner.call(claim, "__init__", args, kwargs)
+
     def __getattr__(self, name: str) -> Any:
         __tracebackhide__ = True
         if name in BLOCKED or name.startswith(("_ipython_", "_repr_", "_isolate_")):
