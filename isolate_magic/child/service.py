@@ -12,18 +12,16 @@ import importlib.machinery
 import importlib.util
 import inspect
 import json
-import operator
 import os
 import sys
 import types
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import cloudpickle
 from jupyter_client.jsonutil import json_default
 
-from isolate_magic.child import deriving
+from isolate_magic.child import deriving, operators
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
 from isolate_magic.child.standins import HostFunction
@@ -34,27 +32,6 @@ from isolate_magic.link.copying import Copier, NoData
 from isolate_magic.link.foreign import numpy as foreign_numpy
 
 _MISSING = object()
-_OPERATORS: dict[str, Callable[..., Any]] = {
-    "__getitem__": operator.getitem,
-    "__setitem__": operator.setitem,
-    "__delitem__": operator.delitem,
-    "__contains__": operator.contains,
-    "__len__": len,
-    "__iter__": iter,
-    "__next__": next,
-    "__reversed__": reversed,
-    "__bool__": bool,
-    "__hash__": hash,
-    "__str__": str,
-    "__bytes__": bytes,
-    "__repr__": repr,
-    "__format__": format,
-    "__dir__": lambda target: tuple(name for name in dir(target) if type(name) is str),
-    "__radd__": lambda target, left: operator.add(left, target),
-    "__setattr__": setattr,
-    "__delattr__": delattr,
-}
-"""Special methods whose function knows more than the method: `len` of an Enum class, say."""
 
 
 class Service:
@@ -70,14 +47,6 @@ class Service:
         self.kernel = kernel
         self.shell = kernel.shell
         self.leaving = False  # whether a cell has said `exit`
-
-    def method(self, target: Any, name: str) -> Callable[..., Any]:
-        """Return what calling the method `name` of `target` means."""
-        function = _OPERATORS.get(name)
-        if function is None or target is self:
-            found: Callable[..., Any] = getattr(target, name)
-            return partial(_reflected, found, REFLECTED[name], target) if name in REFLECTED else found
-        return lambda *args: function(target, *args)
 
     # ------------------------------------------------------------ cells and names
 
@@ -208,7 +177,7 @@ class Service:
 
     def method_of(self, target: Any, name: str, *args: Any) -> Any:
         """Call a special method of a value that the host has sent: a namedtuple, which has no number."""
-        return self.method(target, name)(*args)
+        return operators.method(target, name)(*args)
 
     def array_of(self, target: Any) -> Any:
         """Return what `numpy.asarray` makes of an object here."""
@@ -272,33 +241,12 @@ class Service:
         return self.talk.lent.lend(parts)
 
 
-REFLECTED = {
-    "__eq__": "__eq__", "__ne__": "__ne__", "__lt__": "__gt__", "__le__": "__ge__", "__gt__": "__lt__",
-    "__ge__": "__le__",
-    **{f"__{name}__": f"__r{name}__" for name in (
-        "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow", "lshift", "rshift",
-        "and", "xor", "or",
-    )},
-}  # fmt: skip
-"""For an operator's method, that of the other operand."""
-
 _TEXTED = (
     types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType,
     types.ModuleType,
 )  # fmt: skip
 _BUFFERS = frozenset({"numpy.ndarray", "array.array", "builtins.memoryview", "mmap.mmap"})
 _METHODS = (types.FunctionType, types.MethodDescriptorType, classmethod, staticmethod, HostFunction)
-
-
-def _reflected(method: Callable[..., Any], reflected: str, target: Any, other: Any, *rest: Any) -> Any:
-    """Call an operator's method; ask the other operand, as Python does, where that does not know."""
-    kind = type(other)
-    if reflected == "__radd__" and hasattr(kind, "__radd__"):
-        return operator.add(target, other)  # `list.__add__` raises where it should say NotImplemented
-    answer = method(other, *rest)
-    if answer is NotImplemented and kind is not type(target) and hasattr(kind, reflected) and not rest:
-        return getattr(kind, reflected)(other, target)
-    return answer
 
 
 class Raw:

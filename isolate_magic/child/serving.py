@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from isolate_magic.child import streams
+from isolate_magic.child import operators, streams
 from isolate_magic.child.faults import Faults
 from isolate_magic.child.service import Service
 from isolate_magic.link import frames as f
@@ -146,7 +146,7 @@ class Serving(Peer):
             kwargs = _NOTHING
         else:
             args, kwargs = self._arguments(frame)
-            function = self.service.method(target, frame.name) if frame.name else target
+            function = operators.method(target, frame.name) if frame.name else target
         if threading.get_ident() != self.main or (frame.target == 1 and frame.name == "execute"):
             return function(*args, **kwargs)  # a cell opens to interrupts itself, around the user's own code
         try:
