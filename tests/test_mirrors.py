@@ -260,6 +260,8 @@ def test_a_class_takes_keyword_arguments_of_any_name(there: There) -> None:
 def test_annotations_are_the_companions(there: There) -> None:
     assert there.annotated.__annotations__ == {"a": int, "b": "list[str]", "return": there("tuple[int, ...]")}
     assert list(there.Data.__annotations__) == ["a", "b"]
+    assert type(there.annotated).__mro__[1].__annotations__ is not None  # makes them, if there are none
+    assert list(there.annotated.__annotations__) == ["a", "b", "return"]
     assert not hasattr(there("object()"), "__annotations__")
 
 

@@ -131,9 +131,6 @@ class Proxy:
         return list(keys)
 
 
-del Proxy.__annotations__  # those of the remote object are asked for
-
-
 class Function(Proxy):
     """Stand for something with a name, a signature and a text of its own: a function, a ufunc."""
 
@@ -147,6 +144,10 @@ class Function(Proxy):
     @property
     def __doc__(self) -> Any:  # type: ignore[override]
         return self.__getattr__("__doc__")
+
+
+for _class in (Proxy, Function):  # Python makes empty ones for a class without, at the first look
+    _class.__annotations__ = property(lambda self: self.__getattr__("__annotations__"))  # type: ignore
 
 
 class ModuleName(str):
