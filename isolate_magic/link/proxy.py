@@ -147,7 +147,7 @@ class Function(Proxy):
 
 
 for _class in (Proxy, Function):  # Python makes empty ones for a class without, at the first look
-    _class.__annotations__ = property(lambda self: self.__getattr__("__annotations__"))  # type: ignore
+    _class.__annotations__ = property(lambda self: self.__getattr__("__annotations__"))  # type: ignore[assignment]
 
 
 class ModuleName(str):
