@@ -18,6 +18,7 @@ from isolate_magic.errors import TransferError
 from isolate_magic.link import lookalike
 from isolate_magic.link.deriving import derive
 from isolate_magic.link.foreign import ufuncs
+from isolate_magic.link.prefetch import ITERATORS, Iterating
 from isolate_magic.link.proxy import BLOCKED, Function, ModuleName, Proxy, signature
 from isolate_magic.link.refs import Claim
 
@@ -221,7 +222,10 @@ def _make_proxy(told: Description, space: dict[str, Any]) -> type:
         space["__radd__"] = _concatenate
     space |= ufuncs.protocols(told.special)
     bases = tuple(base for base in told.bases if issubclass(base, Proxy))
-    if not bases:
+    if full in ITERATORS:
+        bases = (Iterating,)
+        space.pop("__next__", None)
+    elif not bases:
         bases = (Function if told.callable_text else Proxy,)
     if told.callable_text:
         space |= {"__module__": ModuleName(told.module), "__doc__": Function.__dict__["__doc__"]}
