@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from isolate_magic.errors import TransferError
 from isolate_magic.link import lookalike
 from isolate_magic.link.deriving import derive
-from isolate_magic.link.proxy import BLOCKED, Function, ModuleName, Proxy, signature
+from isolate_magic.link.proxy import BLOCKED, Function, ModuleName, Proxy, annotations_of, signature
 from isolate_magic.link.refs import Claim
 
 
@@ -120,7 +120,7 @@ class Mirror(type):
 
     @property
     def __annotations__(cls) -> Any:  # type: ignore[override]
-        return Mirror.__getattr__(cls, "__annotations__")
+        return annotations_of(cls)
 
     @property
     def __signature__(cls) -> Any:
