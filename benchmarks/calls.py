@@ -29,9 +29,10 @@ class Ours(Contestant):
     """
 
     def __init__(self, held: int = 0) -> None:
-        from isolate_magic import Companion
+        from isolate_magic import Companion, import_isolated
 
         self.companion = Companion("benchmark").start()
+        self.load = import_isolated
         module = self.companion.load_module("benchmarks.things")
         self.add_one, self.thing, self.back = module.add_one, module.thing, module.echo
         self.held: list[Any] = []
@@ -49,6 +50,10 @@ class Ours(Contestant):
     def echo(self, _number: int) -> None:
         """Send a kilobyte there and back."""
         self.back(KILOBYTE)
+
+    def again(self, _number: int) -> None:
+        """Import a module that the companion has imported already."""
+        self.load("benchmarks.things", self.companion)
 
     def stop(self) -> None:
         """End the companion."""
@@ -78,4 +83,5 @@ def _turns(place: str, count: int) -> Iterator[Turn]:
         for name in CALLERS:
             slow = {"ipykernel": count // 60, "rpyc": count // 4}
             yield Turn(f"{operation} {place} {name}", name, operation, slow.get(name, count))
+    yield Turn(f"again {place} ours", "ours", "again", count)
     yield Turn(f"call {place} ours, many held", "ours, many held", "call", count)

@@ -48,8 +48,9 @@ class Row:
 
 
 def _calls(place: str) -> tuple[Row, ...]:
-    # Across two CPUs most of the time is the wake-up, which nobody's code can change: no target there.
-    bound, bound_many = (1.25, 1.2) if place == calls.TOGETHER else (None, None)
+    # Across two CPUs most of a peer's time is the wake-up. We spin instead, so we have to be faster there;
+    # what is left is too uneven to ask anything of its ratio with many proxies alive.
+    bound, bound_many = (1.25, 1.2) if place == calls.TOGETHER else (1.0, None)
 
     def row(operation: str, title: str, bound: float | None) -> Row:
         peers = {name: f"{operation} {place} {name}" for name in calls.CALLERS}
@@ -60,9 +61,13 @@ def _calls(place: str) -> tuple[Row, ...]:
         f"Calls {place}", f"call, {calls.MANY:,} proxies alive", "us", f"call {place} ours, many held",
         {"ours, none alive": f"call {place} ours"}, (Target(bound_many, "times", "ours, none alive"),),
     )  # fmt: skip
+    again = Row(
+        f"Calls {place}", "`import_isolated` of an imported module", "us", f"again {place} ours",
+        targets=(Target(1000, "value"),),
+    )  # fmt: skip
     return (
-        row("call", "call, int to int", bound), row("attribute", "attribute", None),
-        row("echo", "1 kB there and back", None), many,
+        row("call", "call, int to int", bound), row("attribute", "attribute", bound),
+        row("echo", "1 kB there and back", None), again, many,
     )  # fmt: skip
 
 

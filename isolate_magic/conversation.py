@@ -24,6 +24,7 @@ from isolate_magic.link.copying import UnknownClass
 from isolate_magic.link.packing import Travelling
 from isolate_magic.link.proxy import claim_of, isproxy
 from isolate_magic.link.refs import Claim, Lent, take
+from isolate_magic.link.restoring import Given
 from isolate_magic.revival import Revival
 
 _PLAIN = values.PLAIN
@@ -105,6 +106,12 @@ class Conversation(Inbox):
         if len(packet) > f.PACKET:
             packed = self.arguments.packed((tuple(args), kwargs), held)
             packet = f.encode(f.Call(number, within, claim.number, name, (packed,), {}, drops))
+        if wrapped and type(wrapped[0]) is f.Pickled:
+            given = Given((tuple(args), kwargs))
+            frame = self.ask_for(number, packet, (claim, name, outer))
+            if frame.changes is not None:
+                self._guarded(lambda changes: given.restore(changes, self.revival.value), frame.changes)
+            return self.result(frame)
         return self.result(self.ask_for(number, packet, (claim, name, outer)))
 
     def get(self, claim: Claim, name: str) -> Any:

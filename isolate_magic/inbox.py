@@ -54,7 +54,7 @@ class Inbox(Peer):
 
         Output that was written before a reply is shown before the reply is taken.
         """
-        ready = self.process.poll.poll()
+        ready = self.spin.wait() or self.process.poll.poll()  # both look at all descriptors together
         if len(ready) > 1 or ready[0][0] != self._fd:
             fds = {fd for fd, _ in ready}
             if self.process.pidfd in fds:
@@ -67,14 +67,13 @@ class Inbox(Peer):
                 return None
         self._tries = _TRIES
         try:
-            packet = self.next_packet()
+            size = self.sock.recv_into(self._packet)
         except ConnectionError:  # it left with requests of ours unread (unix(7))
-            packet = b""
-        return self._decode(packet) if packet else self._end()
-
-    def _decode(self, packet: Any) -> Any:
+            size = 0
+        if not size:
+            return self._end()
         try:
-            frame = f.decode(packet)
+            frame = f.decode(self._view[:size])
             if type(frame) is f.Spilled:
                 frame = f.decode(self.revival.body(frame.body))
         except (

@@ -17,11 +17,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from isolate_magic import autopsy, spawner
 from isolate_magic.conversation import Conversation
 from isolate_magic.errors import StartError
 from isolate_magic.link.layout import BOARD, BOARD_SIZE, DUMP_SIGNAL, TOKEN
+from isolate_magic.link.spin import Spin
 from isolate_magic.output import Output
 from isolate_magic.report import CrashReport
 from isolate_magic.watch import watch
@@ -74,6 +76,7 @@ class Process:
         self.pipes = {out, err}
         for fd in (sock.fileno(), out, err, self.pidfd):
             self.poll.register(fd, select.POLLIN)
+        self.talk.spin = Spin(partial(self.poll.poll, 0), self.pid)
         for fd in (out, err, self.pidfd):
             watch().add(fd, self._look)
 
@@ -107,6 +110,7 @@ class Process:
         start = {
             "name": self.name, "cwd": spawner.folder(), "path": sys.path, "argv": sys.argv,
             "token": token.hex(), "numpy": spawner.host_has_numpy(),
+            "host": os.getpid(),
         }  # fmt: skip
         self.pid, self.pidfd = self.zygote.fork([*fds, self._words], start)
         return sock, door, ours[0], ours[1]

@@ -18,7 +18,13 @@ ROWS = [
     *[
         (f"Calls on {place}", title)
         for place in ("one CPU", "two CPUs")
-        for title in ("call, int to int", "attribute", "1 kB there and back", "call, 100,000 proxies alive")
+        for title in (
+            "call, int to int",
+            "attribute",
+            "1 kB there and back",
+            "`import_isolated` of an imported module",
+            "call, 100,000 proxies alive",
+        )
     ],
     ("Cells", "`%%isolated` of `1+1`, the whole cell"),
     ("Cells", "the same, `run_cell_magic` alone"),

@@ -19,8 +19,10 @@ from isolate_magic.link import bulk, descriptors, packing, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.foreign import numpy as foreign_numpy
 from isolate_magic.link.refs import Claim, take
+from isolate_magic.link.restoring import Watch
 
 _CALLABLES = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType)
+_PLAIN = values.PLAIN
 _NOTHING: dict[str, Any] = {}
 
 
@@ -52,12 +54,18 @@ class Conversation(Serving):
 
     # ------------------------------------------------------------ arguments
 
-    def _arguments(self, frame: f.Call) -> tuple[Any, dict[str, Any]]:
-        args = frame.args
+    def _arguments(self, frame: f.Call, watched: list[Watch]) -> tuple[Any, dict[str, Any]]:
+        args, kwargs = frame.args, frame.kwargs
+        for value in args:
+            if type(value) not in _PLAIN:
+                break
+        else:
+            if not kwargs:
+                return args, kwargs
         if len(args) == 1 and type(args[0]) is f.Pickled:
             packed: tuple[Any, dict[str, Any]] = self._unpack(args[0])
+            watched.append(Watch(packed, self.lent.holds))
             return packed
-        kwargs = frame.kwargs
         if kwargs:
             kwargs = {name: values.unwrap(value, self._incoming) for name, value in kwargs.items()}
         return [values.unwrap(value, self._incoming) for value in args], kwargs
@@ -86,7 +94,7 @@ class Conversation(Serving):
 
     def wrap(self, value: Any) -> Any:
         """Turn a value into data, or lend it."""
-        return values.wrap(value, self._outgoing)
+        return values.plain(value) if type(value) in _PLAIN else values.wrap(value, self._outgoing)
 
     def _outgoing(self, value: Any, depth: int) -> Any:
         kind = type(value)

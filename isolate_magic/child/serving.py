@@ -20,6 +20,7 @@ from isolate_magic.link import frames as f
 from isolate_magic.link.layout import BOARD
 from isolate_magic.link.peer import Peer, Slot
 from isolate_magic.link.refs import Lent, take
+from isolate_magic.link.restoring import Watch
 
 _NOTHING: dict[str, Any] = {}
 
@@ -33,7 +34,7 @@ class Serving(Peer):
         kernel: the kernel that cells run in.
     """
 
-    _arguments: Callable[[f.Call], tuple[Any, dict[str, Any]]]
+    _arguments: Callable[[f.Call, list[Watch]], tuple[Any, dict[str, Any]]]
     wrap: Callable[[Any], Any]
     park: Callable[[Any], Any]
 
@@ -77,6 +78,7 @@ class Serving(Peer):
 
     def receive(self) -> Any:
         """Wait for a frame of the host; leave when the host has closed the channel."""
+        self.spin.wait()
         packet = self.next_packet()
         if not packet or self.forked:
             os._exit(0)
@@ -121,12 +123,13 @@ class Serving(Peer):
         number = frame.number
         self.active.append(number)
         value = failure = None
+        watched: list[Watch] = []
         try:
-            value = self._serve(frame)
+            value = self._serve(frame, watched)
         except BaseException as error:  # border: user code may raise anything
             self.interruptible = False
             failure = error
-        self._reply(number, value, failure)
+        self._reply(number, value, failure, watched)
         value = failure = None
         self._recent.append(number)
         self.active.pop()
@@ -135,8 +138,13 @@ class Serving(Peer):
         if self.service.leaving and not self.active:
             os._exit(0)
 
-    def _serve(self, frame: Any) -> Any:
-        """Do what a request asks for; only meanwhile, and in the main thread, can it be interrupted."""
+    def _serve(self, frame: Any, watched: list[Watch]) -> Any:
+        """Do what a request asks for; only meanwhile, and in the main thread, can it be interrupted.
+
+        Args:
+            frame: the request.
+            watched: gets the arguments whose changes the reply shall tell.
+        """
         if frame.drops:
             self.lent.drop(frame.drops)
         target = self.lent[frame.target]
@@ -145,7 +153,7 @@ class Serving(Peer):
             args: Any = (target, frame.name)
             kwargs = _NOTHING
         else:
-            args, kwargs = self._arguments(frame)
+            args, kwargs = self._arguments(frame, watched)
             function = operators.method(target, frame.name) if frame.name else target
         if threading.get_ident() != self.main or (frame.target == 1 and frame.name == "execute"):
             return function(*args, **kwargs)  # a cell opens to interrupts itself, around the user's own code
@@ -173,11 +181,12 @@ class Serving(Peer):
         stack = self._stack()
         stack.append(frame.number)
         value = failure = None
+        watched: list[Watch] = []
         try:
-            value = self._serve(frame)
+            value = self._serve(frame, watched)
         except BaseException as error:  # border: as in `answer`
             failure = error
-        self._reply(frame.number, value, failure)
+        self._reply(frame.number, value, failure, watched)
         stack.pop()
 
     def _stack(self) -> list[int]:
@@ -189,16 +198,17 @@ class Serving(Peer):
         stack: list[int] = self._aside.active
         return stack
 
-    def _reply(self, number: int, value: Any, failure: BaseException | None) -> None:
+    def _reply(self, number: int, value: Any, failure: BaseException | None, watched: list[Watch]) -> None:
         if self.forked:  # user code forked and let the copy run on; only the original may answer
             os._exit(0)
         while self.drops:
             self.sock.send(f.encode(f.Release(take(self.drops))))
         try:
+            changes = watched[0].changes(self.wrap) if watched else None
             if failure is None:
-                packet = f.encode(f.Reply(number, self.wrap(value)))
+                packet = f.encode(f.Reply(number, self.wrap(value), changes))
             else:
-                packet = f.encode(f.Failure(number, self.faults.fault(failure)))
+                packet = f.encode(f.Failure(number, self.faults.fault(failure), changes))
         except BaseException as error:  # border: wrapping runs `__str__` and properties of user objects
             packet = self._broken(number, error)
         self.send(packet)
@@ -213,7 +223,7 @@ class Serving(Peer):
 
     def send(self, packet: bytes) -> None:
         """Send a frame."""
-        self.sock.send(self.fitting(packet))
+        self.sock.send(packet if len(packet) <= f.PACKET else self.fitting(packet))
 
     def fitting(self, packet: bytes) -> bytes:
         """Return a frame, or where it is too large the place from which the host may fetch it."""

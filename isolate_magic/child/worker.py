@@ -5,15 +5,18 @@ from __future__ import annotations
 import mmap
 import os
 import random
+import select
 import signal
 import socket
 import sys
+from functools import partial
 from typing import Any
 
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child import last_words, linux, streams
 from isolate_magic.child.conversation import Conversation
 from isolate_magic.link.layout import BOARD_SIZE
+from isolate_magic.link.spin import Spin
 
 
 def main(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
@@ -21,7 +24,8 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
 
     Args:
         fds: channel, door, write ends of the stdout and stderr pipes, memfd for the last words.
-        start: what the host told: `name`, `cwd`, `path`, `argv`, `token`, `copies`, `numpy`, `zygote`.
+        start: what the host told: `name`, `cwd`, `path`, `argv`, `token`, `copies`, `numpy`,
+            `zygote`, `host` (the pids).
         kernel: the kernel that the zygote has built.
     """
     linux.die_with_parent(start["zygote"])
@@ -38,6 +42,9 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
     _settle(start)
     talk = Conversation(socket.socket(fileno=channel), socket.socket(fileno=door), board, start, kernel)
     talk.ring = order.ring
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    talk.spin = Spin(partial(poll.poll, 0), start["host"])
     kernel.session.publish = lambda kind, content: talk.publish(order, kind, content)
     signal.signal(signal.SIGINT, talk.interrupt)
     talk.serve()

@@ -237,11 +237,35 @@ class Poured(Wire, tag=53):
     length: int
 
 
+class Place(Wire, tag=54):
+    """An object in the host's arguments, only inside `Changes`: container and position; -1 is itself."""
+
+    container: int
+    position: int
+
+
+class Change(Wire, tag=55):
+    """What is now in the container number `place` of the arguments: items, keys and values in turn, or bytes.
+
+    Of a set it is two tuples: what is new, and what is gone.
+    """
+
+    place: int
+    items: tuple[Value, ...]
+
+
+class Changes(Wire, tag=56):
+    """What a call has changed in its arguments; `shape` has a letter for each container in them."""
+
+    shape: str
+    found: tuple[Change, ...]
+
+
 Buffer = Union[Inline, Remote, Reserved, Poured]
 Value = Union[
     None, bool, int, float, str,
     Bytes, Big, Complex, Text, Tuple, Record, FrozenSet, Range, Slice, Constant, Moment, Number,
-    Scalar, Ref, Own, Fault, List, Dict, Set, ByteArray, Deque, Data, Array, Table, Pickled,
+    Scalar, Ref, Own, Fault, List, Dict, Set, ByteArray, Deque, Data, Array, Table, Pickled, Place,
 ]  # fmt: skip
 
 
@@ -275,17 +299,19 @@ class Get(Wire, tag=2):
 
 
 class Reply(Wire, tag=3):
-    """Answer the request `number` with a value."""
+    """Answer the request `number` with a value, and tell what the call has changed in its arguments."""
 
     number: int
     value: Value
+    changes: Union[Changes, None] = None
 
 
 class Failure(Wire, tag=4):
-    """Answer the request `number` with an exception."""
+    """Answer the request `number` with an exception; `changes` as in `Reply`."""
 
     number: int
     fault: Fault
+    changes: Union[Changes, None] = None
 
 
 class Event(Wire, tag=5):

@@ -28,6 +28,8 @@ _FAILURES = (pickle.PicklingError, TypeError, AttributeError, ValueError, Recurs
 class Travelling:
     """Mark a function that shall run in the companion whatever it refers to."""
 
+    __slots__ = ("function",)
+
     def __init__(self, function: Any) -> None:
         self.function = function
 

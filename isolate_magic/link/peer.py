@@ -15,6 +15,7 @@ from itertools import count
 from typing import Any, NoReturn
 
 from isolate_magic.link import frames as f
+from isolate_magic.link.spin import Spin
 
 _CROWD = 1000
 _BROKEN = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
@@ -43,7 +44,12 @@ class Peer:
 
     Args:
         sock: one end of a SOCK_SEQPACKET pair.
+
+    Attributes:
+        spin: looks for a frame before `receive` sleeps.
     """
+
+    spin: Spin
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock

@@ -1,0 +1,229 @@
+"""Mutable arguments: what the callee has changed in them comes back (both sides).
+
+Both sides walk through the arguments in the same order, so that a container is told by its place in
+that order. The companion remembers what was in each; after the call it tells those that have changed.
+What was in them before is told by container and position: `rows.sort()` brings the same rows back.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import types
+from collections import deque
+from collections.abc import Callable, Iterable
+from operator import is_
+from typing import Any
+
+from isolate_magic.errors import TransferError
+from isolate_magic.link import frames as f
+from isolate_magic.link import values
+
+_KINDS: dict[type, str] = {list: "l", dict: "d", set: "s", bytearray: "b", tuple: "t"}
+_STATE = (
+    "__reduce_ex__",
+    "__reduce__",
+    "__getstate__",
+    "__setstate__",
+    "__getnewargs_ex__",
+    "__getnewargs__",
+)
+_WHOLE = -1  # the position that stands for the container itself
+
+
+def containers(arguments: Any, lent: Callable[[object], bool]) -> list[Any]:
+    """Return the mutable containers in a value, each once, in an order that both sides share.
+
+    Args:
+        arguments: the arguments by place and by name, as they are packed.
+        lent: says of an object whether it is the companion's own, for which the host sent a number.
+    """
+    found, seen, ahead = [], set(), deque([arguments])
+    while ahead:
+        value = ahead.popleft()
+        if id(value) in seen or lent(value):
+            continue
+        seen.add(id(value))
+        if type(value) is not tuple:
+            found.append(value)
+        inside = _inside(value)
+        wanted = {kind for kind in set(map(type, inside)) if _KINDS.get(kind) or _plain_object(kind)}
+        if wanted:
+            ahead.extend(item for item in inside if type(item) in wanted)
+    return found
+
+
+def _plain_object(kind: type) -> bool:
+    """Return whether instances of a class are copied by their `__dict__` and by nothing else."""
+    return (
+        kind.__module__ != "builtins"
+        and getattr(kind, "__dictoffset__", 0) != 0
+        and not any("__call__" in up.__dict__ for up in kind.__mro__)  # it may be called back
+        and not issubclass(kind, (type, types.ModuleType))
+        and kind not in copyreg.dispatch_table
+        and all(getattr(kind, name, None) is getattr(object, name, None) for name in _STATE)
+    )
+
+
+def _inside(value: Any) -> Any:
+    kind = type(value)
+    if kind in (list, tuple):
+        return value
+    if kind is dict:
+        return value.values()
+    return () if kind in (set, bytearray) else vars(value).values()
+
+
+def state(container: Any) -> Any:
+    """Return what is in a container now: a flat list, or a copy of a set or a bytearray."""
+    kind = type(container)
+    if kind is list:
+        return container[:]
+    if kind in (set, bytearray):
+        return container.copy()
+    table = container if kind is dict else vars(container)
+    return [part for pair in table.items() for part in pair]
+
+
+class Watch:
+    """Tell what a call has changed in its arguments (companion).
+
+    Args:
+        arguments: as for `containers`.
+        lent: as for `containers`.
+    """
+
+    def __init__(self, arguments: Any, lent: Callable[[object], bool]) -> None:
+        self._containers = containers(arguments, lent)
+        self._before = [state(container) for container in self._containers]
+
+    def changes(self, wrap: Callable[[Any], Any]) -> f.Changes | None:
+        """Return the changes as data; None if there are none.
+
+        Args:
+            wrap: turns a new value in a container into a frame value.
+        """
+        now = [state(container) for container in self._containers]
+        changed = [place for place, pair in enumerate(zip(self._before, now, strict=True)) if _differ(*pair)]
+        if not changed:
+            return None
+        places = self._places()
+
+        def told(item: Any) -> Any:
+            return places[id(item)] if id(item) in places else wrap(item)
+
+        found = [f.Change(place, self._content(place, now[place], told)) for place in changed]
+        return f.Changes(_shape(self._containers), tuple(found))
+
+    def _places(self) -> dict[int, f.Place]:
+        """Return by identity where an object was before the call; plain values need no place."""
+        places = {}
+        for number, before in enumerate(self._before):
+            if type(before) is list:
+                for position, item in enumerate(before):
+                    if type(item) not in values.PLAIN:
+                        places[id(item)] = f.Place(number, position)
+        for number, container in enumerate(self._containers):
+            places[id(container)] = f.Place(number, _WHOLE)
+        return places
+
+    def _content(self, place: int, now: Any, told: Callable[[Any], Any]) -> tuple[Any, ...]:
+        before = self._before[place]
+        if type(now) is bytearray:
+            return (told(bytes(now)),)
+        if type(now) is list:
+            return tuple(map(told, now))
+        gone = before - now
+        if any(type(item) not in values.TWINS for item in gone):
+            raise TransferError(
+                "a set given as an argument lost an object that is no plain value: which one is it here?"
+            )
+        return f.Tuple(tuple(map(told, now - before))), f.Tuple(tuple(map(told, gone)))
+
+
+def _differ(before: Any, now: Any) -> bool:
+    if type(before) is list:
+        return len(before) != len(now) or not all(map(is_, before, now))
+    return bool(before != now)
+
+
+class Given:
+    """Remember the arguments of a call until it is over (host).
+
+    Args:
+        arguments: as for `containers`.
+    """
+
+    def __init__(self, arguments: Any) -> None:
+        self._containers = containers(arguments, _never)
+        self._before = [state(container) for container in self._containers]
+
+    def restore(self, changes: f.Changes, unwrap: Callable[[Any], Any]) -> None:
+        """Do to the arguments here what the call has done to their copies.
+
+        Args:
+            changes: what the companion told.
+            unwrap: makes an object of a frame value.
+
+        Raises:
+            ValueError, IndexError, TypeError: it makes no sense.
+            TransferError: the arguments look different on both sides.
+        """
+        if changes.shape != _shape(self._containers):
+            raise TransferError(
+                "the call has changed its arguments in a way that cannot be told here; pass plain lists and "
+                "dicts, or make the objects there"
+            )
+
+        def made(item: Any) -> Any:
+            return self._original(item) if type(item) is f.Place else unwrap(item)
+
+        ready = [(self._containers[_index(change.place)], change.items) for change in changes.found]
+        contents = [list(map(made, items)) for _, items in ready]
+        for (target, _), content in zip(ready, contents, strict=True):
+            _put(target, content)
+
+    def _original(self, place: f.Place) -> Any:
+        container = _index(place.container)
+        if place.position == _WHOLE:
+            return self._containers[container]
+        before = self._before[container]
+        if type(before) is not list:
+            raise ValueError("a place in a container that has none")
+        return before[_index(place.position)]
+
+
+def _shape(found: list[Any]) -> str:
+    return "".join(_KINDS.get(type(container), "o") for container in found)
+
+
+def _never(_value: object) -> bool:
+    return False
+
+
+def _index(number: int) -> int:
+    if number < 0:
+        raise IndexError(number)
+    return number
+
+
+def _put(target: Any, content: Any) -> None:
+    """Replace what is in a container."""
+    if type(target) is list:
+        target[:] = content
+    elif type(target) is bytearray:
+        (target[:],) = content
+    elif type(target) is set:
+        new, gone = content
+        target.difference_update(gone)
+        target.update(new)
+    else:
+        table = target if type(target) is dict else vars(target)
+        pairs = dict(_pairs(content))
+        if table is not target and not all(type(name) is str for name in pairs):
+            raise ValueError("attributes whose names are no text")
+        table.clear()
+        table.update(pairs)
+
+
+def _pairs(flat: list[Any]) -> Iterable[tuple[Any, Any]]:
+    return zip(flat[::2], flat[1::2], strict=True)
