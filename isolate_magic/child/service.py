@@ -64,6 +64,10 @@ class Service:
             raise CellError(error, tuple(shown["traceback"]) if shown else ())
         return result.result
 
+    def after_cell(self) -> None:
+        """Do what IPython does after a cell; its inline figures are shown and closed then."""
+        self.shell.events.trigger("post_execute")
+
     def push(self, names: dict[str, Any]) -> None:
         """Bind names in the namespace of the cells; arrays are its own from here on, and writable."""
         for value in names.values():

@@ -88,6 +88,7 @@ PIECES = {
         result = type(p) is m.Point, p.__class__ is m.Point, isinstance(p, m.Point), issubclass(m.Point3, m.Point), type(m.Point3(1)) is m.Point, m.Point3.__bases__ == (m.Point,), m.Point3.__mro__[1] is m.Point, m.Point.mro()[-1] is object
     """,
     "metaclass": """
+        m.Point(1)
         result = m.Point.shout, isinstance(m.Point, type), len(m.Point) > 0, bool(m.Point)
     """,
     "class attribute": """
