@@ -284,6 +284,12 @@ class Companion:
         __tracebackhide__ = True
         return self._living().talk.ask("pull", name)
 
+    def after_cell(self) -> None:
+        """Let it do what follows a cell there, when one here has used it: pyplot's figures are shown then."""
+        process = self._alive()
+        if process is not None and not process.talk.slots:  # not one that another thread is using
+            process.talk.ask("after_cell")
+
     def logs(self) -> str:
         """Return its last output, at most some 64 KiB."""
         return self._process.output.last() if self._process else ""

@@ -310,6 +310,11 @@ _NAMES = {"import_isolated": import_isolated, "byvalue": byvalue}
 _before: list[output.Sink] = []
 
 
+def _after_cell() -> None:
+    for companion in companions():
+        companion.after_cell()
+
+
 def load_ipython_extension(shell: Any) -> None:
     """Load the magics, bind `import_isolated` and `byvalue`, and let a zygote import meanwhile."""
     unload_ipython_extension(shell, stop=False)
@@ -317,6 +322,7 @@ def load_ipython_extension(shell: Any) -> None:
     shell.push(
         {name: thing for name, thing in _NAMES.items() if name not in shell.user_ns}, interactive=False
     )
+    shell.events.register("post_execute", _after_cell)
     _before.append(output.use(ShellSink(shell)))
     ProcessTerminationError._render_traceback_ = _crash_renderer(shell)  # type: ignore[attr-defined]
     spawner.zygote()
@@ -332,6 +338,8 @@ def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
             shell.drop_by_id({name: thing})
     for kind, name in (("cell", "isolated"), ("line", "isolate")):
         shell.magics_manager.magics[kind].pop(name, None)
+    if _after_cell in shell.events.callbacks["post_execute"]:
+        shell.events.unregister("post_execute", _after_cell)
     while _before:
         output.use(_before.pop())
         del ProcessTerminationError._render_traceback_  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ import collections
 import collections.abc
 import copy
 import dataclasses
+import functools
 import inspect
 import numbers
 import pickle
@@ -257,8 +258,24 @@ def test_a_class_takes_keyword_arguments_of_any_name(there: There) -> None:
     assert made == {"cls": 1, "self": 2, "args": 3, "name": 4}
 
 
+def test_match_takes_sequences_and_mappings_whatever_was_seen_before() -> None:
+    def kind(thing: Any) -> str:
+        match thing:
+            case {"k": _}:
+                return "mapping"
+            case [_, *_]:
+                return "sequence"
+        return "neither"
+
+    with there_with("mirrors-match", "import collections") as there:
+        assert kind(there("collections.UserList('a')")) == kind(there("['a']")) == "sequence"
+        assert kind(there("collections.UserDict(k=1)")) == kind(there("{'k': 1}")) == "mapping"
+        assert kind(there("{1}")) == "neither"
+
+
 def test_annotations_are_the_companions(there: There) -> None:
-    assert there.annotated.__annotations__ == {"a": int, "b": "list[str]", "return": there("tuple[int, ...]")}
+    assert str(there.annotated.__annotations__["return"]) == "tuple[int, ...]"
+    assert functools.wraps(there.annotated)(lambda: None).__annotations__["a"] is int
     assert list(there.Data.__annotations__) == ["a", "b"]
     assert type(there.annotated).__mro__[1].__annotations__ is not None  # makes them, if there are none
     assert list(there.annotated.__annotations__) == ["a", "b", "return"]

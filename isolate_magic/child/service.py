@@ -64,6 +64,10 @@ class Service:
             raise CellError(error, tuple(shown["traceback"]) if shown else ())
         return result.result
 
+    def after_cell(self) -> None:
+        """Do what IPython does after a cell; its inline figures are shown and closed then."""
+        self.shell.events.trigger("post_execute")
+
     def push(self, names: dict[str, Any]) -> None:
         """Bind names in the namespace of the cells; arrays are its own from here on, and writable."""
         for value in names.values():
@@ -113,13 +117,15 @@ class Service:
         bases = tuple(base for base in cls.__bases__ if base is not object)
         fields = getattr(cls, "_fields", None) if cls.__bases__ == (tuple,) else None
         owners = [cls, *(base for base in cls.__mro__[1:] if self.twin(base))]
-        special, methods = [], []
+        special, methods, descriptors = [], [], []
         for owner in owners:
             for name, value in vars(owner).items():
                 if name.startswith("__") and name.endswith("__"):
                     special.append(f"-{name}" if value is None else name)
                 elif isinstance(value, _METHODS):
                     methods.append(name)
+                elif hasattr(type(value), "__get__"):
+                    descriptors.append(name)
         if _is_buffer(cls):
             special.append("__bytes__")
         text = vars(cls).get("__doc__")
@@ -128,7 +134,7 @@ class Service:
             cls.__module__, cls.__qualname__, text if isinstance(text, str) else None, bases,
             tuple(special), tuple(methods), fields, own_text or _functional(cls),
             type(cls).__subclasscheck__ is not type.__subclasscheck__,
-            cls if cls in self.talk.adopted else None,
+            cls if cls in self.talk.adopted else None, tuple(descriptors),
         )  # fmt: skip
 
     def derive(self, name: str, bases: Any, space: dict[str, Any], options: dict[str, Any]) -> type:

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 from isolate_magic.errors import TransferError
 from isolate_magic.link import lookalike
+from isolate_magic.link.attributes import Attribute, attributes
 from isolate_magic.link.deriving import derive
 from isolate_magic.link.foreign import ufuncs
 from isolate_magic.link.prefetch import ITERATORS, Iterating
-from isolate_magic.link.proxy import BLOCKED, Function, ModuleName, Proxy, signature
+from isolate_magic.link.proxy import BLOCKED, Function, ModuleName, Proxy, annotations_of, signature
 from isolate_magic.link.refs import Claim
 
 
@@ -35,6 +36,7 @@ class Description(NamedTuple):
         callable_text: whether instances have a `__doc__` of their own (functions, modules).
         checks: whether its metaclass answers `isinstance` and `issubclass` itself, as an ABC's does.
         origin: the class of this session that it is a copy of, or None.
+        descriptors: the names of its properties and the like.
     """
 
     module: str
@@ -47,6 +49,7 @@ class Description(NamedTuple):
     callable_text: bool
     checks: bool
     origin: type | None
+    descriptors: tuple[str, ...] = ()
 
 
 _OPERATION = opcode.opmap["BINARY_OP"]
@@ -93,6 +96,11 @@ class Mirror(type):
 
     def __setattr__(cls, name: str, value: Any) -> None:
         __tracebackhide__ = True
+        known = cls.__dict__.get(name)
+        if type(known) is Attribute and known.original is None:
+            known.original = getattr(cls, name)
+        if type(value) is Attribute:  # `mock.patch` puts back what it has found in `__dict__`
+            value = value.original
         claim = cls.__dict__["_isolate_class_"]
         claim.owner.call(claim, "__setattr__", (name, value), {})
 
@@ -126,7 +134,7 @@ class Mirror(type):
 
     @property
     def __annotations__(cls) -> Any:  # type: ignore[override]
-        return Mirror.__getattr__(cls, "__annotations__")
+        return annotations_of(cls)
 
     @property
     def __signature__(cls) -> Any:
@@ -144,7 +152,7 @@ class Mirror(type):
         return (
             type.__subclasscheck__(cls, kind)
             or cls in _line(kind)
-            or (isinstance(kind, Mirror) and cls._isolate_asks_(kind))
+            or (isinstance(kind, Mirror) and kind not in _registering and cls._isolate_asks_(kind))
         )
 
     def _isolate_asks_(cls, kind: type) -> bool:
@@ -167,6 +175,11 @@ def _is_metaclass(cls: Any, thing: Any) -> bool:
     ):
         return False
     return bool(claim.owner.call(claim, "__instancecheck__", (thing,), {}))
+
+
+_registering: set[type] = set()
+"""Mirrors that are being registered with ABCs here, which first look whether they need to. The mirror of a
+remote ABC would say yes to that, and `match` would not take the new one for a sequence or a mapping."""
 
 
 def _line(kind: type) -> frozenset[type]:
@@ -211,7 +224,7 @@ def build(told: Description, claim: Claim) -> type:
 
 def _make_proxy(told: Description, space: dict[str, Any]) -> type:
     """Make the mirror of a class whose instances are proxies."""
-    space["__slots__"] = ()
+    space |= {"__slots__": (), **attributes(told.descriptors)}
     full = f"{told.module}.{told.name}"
     real = told.origin or lookalike.REAL.get(full)
     like = real or next((found for base in told.bases if (found := _likeness(base))), None)
@@ -237,8 +250,10 @@ def _make_proxy(told: Description, space: dict[str, Any]) -> type:
     space["__class__"] = property(lambda self: like) if like else property(type)
     made = _make(told, bases, space)
     names_above = {full, *(f"{up.__module__}.{up.__qualname__}" for up in space["_isolate_line_"])}
+    _registering.add(made)
     for abstract in lookalike.abstracts(names_above, real):
         abstract.register(made)
+    _registering.discard(made)
     return made
 
 

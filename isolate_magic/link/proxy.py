@@ -147,10 +147,6 @@ class Function(Proxy):
         return self.__getattr__("__doc__")
 
 
-for _class in (Proxy, Function):  # Python makes empty ones for a class without, at the first look
-    _class.__annotations__ = property(lambda self: self.__getattr__("__annotations__"))  # type: ignore[assignment]
-
-
 class ModuleName(str):
     """Be the `__module__` of a mirror of functions; their own `__module__` is asked for over there."""
 
@@ -162,6 +158,16 @@ class ModuleName(str):
 
 class _Remembering(Proxy):
     __slots__ = ("__dict__",)
+
+
+def annotations_of(thing: Any) -> dict[str, Any]:
+    """Return the annotations of a remote object in a dict of ours, as `functools.wraps` wants them."""
+    return dict(claim_of(thing).owner.get(claim_of(thing), "__annotations__"))  # type: ignore[union-attr]
+
+
+for _class in (Proxy, Function):  # Python makes empty ones for a class without, at the first look
+    _class.__annotations__ = property(annotations_of)  # type: ignore[assignment]
+Proxy.__doc__ = None  # `inspect.getdoc` climbs up to it from a class without a text
 
 
 remembered: Any = _Remembering.__dict__["__dict__"].__get__
