@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import os
 import socket
+import weakref
 from typing import Any
 
 from isolate_magic.link import bulk, values
@@ -11,6 +13,7 @@ from isolate_magic.link import frames as f
 from isolate_magic.link.packing import pack
 from isolate_magic.link.proxy import claim_of
 from isolate_magic.link.refs import Claim
+from isolate_magic.link.shared import Segment
 
 _PLAIN = values.PLAIN
 
@@ -25,6 +28,7 @@ class Arguments:
     def __init__(self, talk: Any) -> None:
         self.talk = talk
         self.direct = True
+        self._segments: weakref.WeakKeyDictionary[Segment, Claim] = weakref.WeakKeyDictionary()
 
     def wrap(self, args: Any, kwargs: dict[str, Any], held: list[Claim]) -> tuple[Any, dict[str, Any]]:
         """Turn the arguments of a call into frame values: each by itself, or all in one pickle.
@@ -95,17 +99,39 @@ class Arguments:
         return owner
 
     def _send(self, parts: list[Any], sizes: list[int]) -> Any:
-        token = next(self.talk.desk.tokens)
         fd = bulk.make(sum(sizes))
         try:
             bulk.pour(fd, parts)
             bulk.seal(fd)
-            socket.send_fds(self.talk.door, [token.to_bytes(8, "little")], [fd])
-        except OSError as error:
-            raise self.talk.break_off(f"it takes no memory ({error})") from None
+            token = self._hand_over(fd)
         finally:
             os.close(fd)
         return self.talk.ask("accept", tuple(sizes), token)
+
+    def _hand_over(self, fd: int) -> int:
+        """Send a memfd through the door; return the token that goes with it."""
+        token: int = next(self.talk.desk.tokens)
+        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+        try:
+            # Without waiting: a companion that takes none of them could hold us up for good.
+            self.talk.door.sendmsg([token.to_bytes(8, "little")], beside, socket.MSG_DONTWAIT)
+        except OSError as error:
+            raise self.talk.break_off(f"it takes no memory ({error})") from None
+        return token
+
+    def number_of_segment(self, segment: Segment) -> int:
+        """Return the number of the companion's map of a segment, which it is given the first time.
+
+        The companion keeps its map until the segment is gone here, so it is sent once in a companion's life.
+        """
+        claim = self._segments.get(segment)
+        if claim is None:
+            mapped = self.talk.ask("attach", self._hand_over(segment.fd), segment.length)
+            if type(mapped) is not int or mapped < 2:
+                raise self.talk.break_off("it cannot map shared memory")
+            # Another thread may have been as fast; then theirs is used, and ours goes with its claim.
+            claim = self._segments.setdefault(segment, Claim(self.talk, mapped, "shared memory"))
+        return claim.number
 
 
 class _NeedsPickle(Exception):

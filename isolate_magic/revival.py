@@ -19,10 +19,13 @@ from typing import Any
 import psutil
 
 from isolate_magic.errors import CompanionExit, NotSupported, TransferError
-from isolate_magic.link import bulk, copying, mirror, values
+from isolate_magic.link import bulk, copying, mirror, shared, values
 from isolate_magic.link import frames as f
+from isolate_magic.link.foreign import numpy as foreign_numpy
+from isolate_magic.link.foreign import torch as foreign_torch
 from isolate_magic.link.proxy import Module, remembered
 from isolate_magic.link.refs import Claim
+from isolate_magic.link.shared import Segment
 
 _TWINS = {f"{cls.__module__}.{cls.__qualname__}": cls for cls in values.TWINS}
 _OUR_ERRORS: dict[Any, type[Exception]] = {
@@ -74,6 +77,25 @@ class Revival:
                 f"the copy could not be made here: {type(error).__name__}: {error}. The classes it needs "
                 "must be importable in this session"
             ) from error
+
+    def shared_copy(self, value: Any) -> Any:
+        """Return a copy as `copy` does; an array or a tensor in a memfd of ours is shared from there."""
+        bits = value.bits if type(value) is f.Tensor else value
+        if type(bits) is not f.Array or type(bits.data) is not f.Poured:
+            return self.copy(value)
+        if type(value) is f.Tensor:
+            return foreign_torch.unwrap_tensor(value, lambda bits: self._adopted(bits, True))
+        return self._adopted(bits, False)
+
+    def _adopted(self, value: f.Array, writable: bool) -> Any:
+        """Return an array over the memfd that it came in, from now on a segment."""
+        dtype, size = foreign_numpy.measure(value, self.value)
+        mapped = Segment(self._sealed(value.data), max(size, 1)).map(writable=True)
+        array = foreign_numpy.turned(
+            value.order, value.shape, lambda shape: shared.array(mapped, dtype, shape, writable=writable)
+        )
+        foreign_numpy.check_bools(array)
+        return array
 
     def _other(self, value: Any, depth: int) -> Any:
         kind = type(value)
@@ -229,13 +251,13 @@ class Revival:
             return buffer.data
         if isinstance(buffer, f.Remote):
             try:
-                _check_room(buffer.length)
+                check_room(buffer.length)
                 return bulk.fetch_bytes(self.talk.pid, buffer.address, buffer.length)
             except OSError as error:
                 raise ValueError(str(error)) from error
             finally:
                 self._give_back(buffer)
-        _check_room(buffer.length)
+        check_room(buffer.length)
         return bytes(self._poured(buffer))
 
     def fill(self, buffer: Any, address: int, size: int) -> None:
@@ -249,14 +271,14 @@ class Revival:
             raise ValueError(f"{buffer.length} bytes for {size}")
         if isinstance(buffer, f.Remote):
             try:
-                _check_room(size)
+                check_room(size)
                 bulk.fetch_to(self.talk.pid, buffer.address, address, size)
             except OSError as error:
                 raise ValueError(str(error)) from error
             finally:
                 self._give_back(buffer)
             return
-        _check_room(size)
+        check_room(size)
         source = self._poured(buffer)
         ctypes.memmove(address, bulk.address(source), size)
 
@@ -267,19 +289,31 @@ class Revival:
             buffer.owner = 0
 
     def _poured(self, buffer: Any) -> Any:
-        if not isinstance(buffer, f.Poured):
-            raise ValueError("a buffer of the wrong kind")
-        fd = self.talk.poured.pop(buffer.token)
+        fd = self._sealed(buffer)
         try:
-            bulk.seal(fd)
             return memoryview(bulk.open_sealed(fd, buffer.length))[: buffer.length]
-        except OSError as error:
-            raise ValueError(f"a memfd that cannot be sealed: {error.strerror}") from error
         finally:
             os.close(fd)
 
+    def _sealed(self, buffer: Any) -> int:
+        """Return the memfd that the companion has filled, sealed and as long as it was said to be."""
+        if not isinstance(buffer, f.Poured):
+            raise ValueError("a buffer of the wrong kind")
+        fd: int = self.talk.poured.pop(buffer.token)
+        try:
+            bulk.seal(fd)
+            bulk.check_length(fd, buffer.length)
+        except OSError as error:
+            os.close(fd)
+            raise ValueError(f"a memfd that cannot be sealed: {error.strerror}") from error
+        except ValueError:
+            os.close(fd)
+            raise
+        return fd
 
-def _check_room(length: int) -> None:
+
+def check_room(length: int) -> None:
+    """Raise TransferError if so many bytes would not fit here, and ValueError for a negative number."""
     if length < 0:
         raise ValueError(f"a body of {length} bytes")
     if length > _ROOM and length > psutil.virtual_memory().available:

@@ -142,6 +142,11 @@ class Conversation(Serving):
             return f.Inline(bytes(buffer))
         if self.direct:
             return f.Remote(bulk.address(buffer), size, self.lent.lend(_Parked(buffer)))
+        return self.pour(buffer)
+
+    def pour(self, buffer: Any) -> f.Poured:
+        """Put a buffer into a memfd of the host's."""
+        size = memoryview(buffer).nbytes
         token = self.ask_host("memfd", size)
         fd = self.door_fd(token)
         try:

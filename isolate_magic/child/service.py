@@ -29,6 +29,7 @@ from isolate_magic.link import bulk, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.copying import Copier, NoData
 from isolate_magic.link.foreign import numpy as foreign_numpy
+from isolate_magic.link.shared import Segment
 
 _MISSING = object()
 _OPERATORS: dict[str, Callable[..., Any]] = {
@@ -213,8 +214,10 @@ class Service:
 
     # ------------------------------------------------------------ data
 
-    def copy(self, target: Any, as_data: bool, pickles: bool) -> Any:
+    def copy(self, target: Any, as_data: bool, pickles: bool, pour: bool = False) -> Any:
         """Return a copy of an object: as data where `as_data` asks so, else by pickle if `pickles` allows.
+
+        With `pour` the bytes of an array or a tensor come in a memfd, whatever its size.
 
         Raises:
             TransferError: the object is no data and does not pickle, or may not.
@@ -222,7 +225,8 @@ class Service:
         try:
             if not as_data:
                 raise NoData("the host has not imported its class")
-            return Raw(Copier(self.talk.park, self.talk.record).copy(target))
+            park = self.talk.pour if pour and type(target).__name__ in _POURED else self.talk.park
+            return Raw(Copier(park, self.talk.record).copy(target))
         except NoData as reason:
             if not pickles:
                 raise TransferError(f"{_name(target)} is not plain data ({reason})") from None
@@ -258,11 +262,17 @@ class Service:
             offset += size
         return self.talk.lent.lend(parts)
 
+    def attach(self, token: int, length: int) -> int:
+        """Map the shared memory that came with this token, and lend the map."""
+        number: int = self.talk.lent.lend(Segment(self.talk.door_fd(token), length).map(writable=False))
+        return number
+
 
 _TEXTED = (
     types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType,
     types.ModuleType,
 )  # fmt: skip
+_POURED = ("ndarray", "Tensor", "Parameter")
 _METHODS = (types.FunctionType, types.MethodDescriptorType, classmethod, staticmethod)
 
 

@@ -15,7 +15,9 @@ from typing import Any
 import cloudpickle
 
 from isolate_magic.errors import TransferError
+from isolate_magic.link import shared
 from isolate_magic.link.foreign import numpy as foreign_numpy
+from isolate_magic.link.foreign import torch as foreign_torch
 from isolate_magic.link.functions import may_stay, travels
 from isolate_magic.link.proxy import Method, claim_of
 from isolate_magic.link.refs import Claim
@@ -64,7 +66,9 @@ class Packer(cloudpickle.Pickler):
         if may_stay(obj) and id(obj) not in self._sent and not travels(obj):
             return _callback, (self._lend(obj), _name(obj))
         if type(obj).__name__ == "ndarray" and type(obj).__module__ == "numpy":
-            return foreign_numpy.reduce_array(obj) or NotImplemented
+            return shared.reduce_array(obj) or foreign_numpy.reduce_array(obj) or NotImplemented
+        if foreign_torch.is_tensor(obj):
+            return foreign_torch.reduce_tensor(obj) or NotImplemented
         special = _SPECIAL.get(type(obj))
         if special is not None:
             return special(self, obj)
@@ -90,6 +94,9 @@ class Packer(cloudpickle.Pickler):
         self._sent.add(id(obj.function))
         return _same, (obj.function,)
 
+    def _segment(self, obj: Any) -> Any:
+        return _own, (self.owner.arguments.number_of_segment(obj),)
+
     def _file(self, obj: Any) -> Any:
         raise TypeError(f"the open file {getattr(obj, 'name', '?')!r} belongs to this process")
 
@@ -113,6 +120,7 @@ class Packer(cloudpickle.Pickler):
 
 _SPECIAL: dict[type, Any] = {
     Travelling: Packer._travelling,
+    shared.Segment: Packer._segment,
     types.TracebackType: lambda packer, obj: (_nothing, ()),  # `__exit__` gets one; its frames stay here
     io.TextIOWrapper: Packer._file,
     io.BufferedReader: Packer._file,

@@ -1,0 +1,71 @@
+"""Memory mapped by hand, which is unmapped when the last view of it is gone (both sides).
+
+`mmap.mmap` keeps a duplicate of the descriptor that it is given (docs.python.org, mmap) and cannot
+tell when its last view has gone; both matter to arrays that live as long as they like.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_map = _libc.mmap
+_map.restype = ctypes.c_void_p
+_map.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+_unmap = _libc.munmap
+_unmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_advise = _libc.madvise
+_advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+_FAILED = ctypes.c_void_p(-1).value
+_NORESERVE = 0x4000  # MAP_NORESERVE: a page that is only read needs no swap put by for its copy
+_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, Linux 5.14
+_HUGE = 4 << 20
+
+
+def unmap(address: int, length: int) -> None:
+    """Give memory back to the system."""
+    _unmap(address, length)
+
+
+def mapped(
+    length: int, fd: int = -1, writable: bool = True, freed: Callable[[int, int], None] = unmap
+) -> Any:
+    """Map fresh memory, or a file copy-on-write: what is written to it here, nobody else sees.
+
+    A shared map of a memfd that is sealed against writing is refused before Linux 6.7, also a
+    read-only one; a private one is the same pages until somebody writes.
+
+    Args:
+        length: how many bytes, at least one.
+        fd: the file; none for memory that is all zeros.
+        writable: whether a write is no fault.
+        freed: called with address and length when the last view is gone.
+
+    Returns:
+        a ctypes array of bytes, whose buffer may be viewed.
+
+    Raises:
+        OSError: there is no room.
+    """
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+    flags = mmap.MAP_PRIVATE | (mmap.MAP_ANONYMOUS if fd < 0 else _NORESERVE)
+    address = _map(None, length, protection, flags, fd, 0)
+    if address == _FAILED:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{length / 2**20:.0f} MiB of memory cannot be mapped: {os.strerror(code)}")
+    if fd < 0 and length >= _HUGE:
+        _advise(address, length, mmap.MADV_HUGEPAGE)  # a kernel without huge pages refuses; ordinary ones do
+    return over(address, length, freed)
+
+
+def over(address: int, length: int, freed: Callable[[int, int], None]) -> Any:
+    """Return mapped memory as a ctypes array; `freed` as in `mapped`."""
+    memory = (ctypes.c_char * length).from_address(address)
+    weakref.finalize(memory, freed, address, length).atexit = False
+    return memory
