@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+from itertools import compress
 from typing import Any
 
 from isolate_magic.errors import TransferError
@@ -88,20 +89,24 @@ def _tensor(tensor: Any) -> Any:
 
 
 def _table(table: Any) -> Any:
-    """Put every buffer that pickle would put beside its stream into one segment, and the table over it."""
-    beside: list[pickle.PickleBuffer] = []
+    """Put every array that pickle would put beside its stream into one segment, and the table over it."""
+    import numpy as np
+
+    beside: list[Any] = []
     body = pickle.dumps(table, protocol=5, buffer_callback=beside.append)
-    parts = [memoryview(buffer.raw()) for buffer in beside]
-    if parts and all(shared.place(memoryview(buffer)) for buffer in beside):
-        return table
+    arrays = [type(memoryview(buffer).obj) is np.ndarray for buffer in beside]
+    parts = [buffer.raw() for buffer in compress(beside, arrays)]
     if not any(part.nbytes for part in parts):
         raise TransferError(f"this {type(table).__name__} has no columns of numbers, so nothing to share")
+    if all(shared.place(memoryview(buffer).obj) for buffer in compress(beside, arrays)):
+        return table
     whole = memoryview(_filled(parts).map(writable=True)).toreadonly()
-    again, offset = [], 0
-    for part in parts:
-        again.append(whole[offset : offset + part.nbytes])
-        offset = _aligned(offset + part.nbytes)
-    return pickle.loads(body, buffers=again)
+    offset = 0
+    for n in compress(range(len(beside)), arrays):
+        size = beside[n].raw().nbytes
+        beside[n] = whole[offset : offset + size]
+        offset = _aligned(offset + size)
+    return pickle.loads(body, buffers=beside)
 
 
 def _filled(parts: list[Any]) -> shared.Segment:

@@ -69,7 +69,7 @@ def place(thing: Any) -> tuple[Segment, int] | None:
     """Return the segment that an array lies in, and where it is mapped; None if it lies in none.
 
     Args:
-        thing: a `numpy.ndarray`, or a memoryview.
+        thing: a `numpy.ndarray`.
     """
     import numpy as np
 
