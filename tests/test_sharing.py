@@ -127,9 +127,14 @@ def test_it_is_found_in_lists_keywords_cells_and_results_of_callbacks(near: Comp
 
 def test_a_frame_over_a_shared_array_takes_no_copy(near: Companion) -> None:
     pd = pytest.importorskip("pandas")
-    table = share(pd.DataFrame({"a": np.arange(300_000.0), "b": np.arange(300_000.0) + 1, "c": ["x"] * 300_000}))
+    table = share(
+        pd.DataFrame({"a": np.arange(300_000.0), "b": np.arange(300_000.0) + 1, "c": ["x"] * 300_000})
+    )
     assert type(table) is pd.DataFrame
-    assert near.run("lambda t: (float(t['b'].iloc[-1]), t['c'].iloc[0])")(table[["b", "c"]]) == (300_000.0, "x")
+    assert near.run("lambda t: (float(t['b'].iloc[-1]), t['c'].iloc[0])")(table[["b", "c"]]) == (
+        300_000.0,
+        "x",
+    )
     numbers = share(pd.DataFrame(np.zeros((1_000_000, 10)), columns=list("abcdefghij")))
     assert share(numbers) is numbers
     assert share(numbers.iloc[5:]).shape == (999_995, 10)
@@ -267,7 +272,9 @@ def test_a_companion_cannot_change_what_it_has_mapped(companion: Companion, code
     companion.run(SOURCE)
     shared = share(np.zeros(1000))
     companion.push({"a": shared})
-    companion.run("from isolate_magic.link import shared as s\nlibc = ctypes.CDLL(None)\nat = a.ctypes.data\nfd = s.at(at).fd")
+    companion.run(
+        "from isolate_magic.link import shared as s\nlibc = ctypes.CDLL(None)\nat = a.ctypes.data\nfd = s.at(at).fd"
+    )
     try:
         companion.run(code)
     except (OSError, ValueError, AssertionError):

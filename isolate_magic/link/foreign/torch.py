@@ -122,11 +122,7 @@ def check_imported() -> None:
 
 
 def reduce_tensor(tensor: Any) -> tuple[Any, ...] | None:
-    """Reduce a tensor for the packer; None leaves it to torch's own pickle (sparse, quantized, ...).
-
-    Raises:
-        TransferError: it was shared, and has been written to since.
-    """
+    """Reduce a tensor for the packer; None leaves it to torch's own pickle (sparse, quantized, ...)."""
     if tensor.device.type == "cuda":
         return _reduce_on_gpu(tensor)
     found = segment_of(tensor)
@@ -166,17 +162,10 @@ def _mapped(
 def segment_of(tensor: Any) -> shared.Segment | None:
     """Return the segment that a tensor lies in, or None.
 
-    Raises:
-        TransferError: it has been written to; what was shared is without that.
+    One that torch has written to since lies in none: its changed pages are this process's own.
     """
     if tensor.device.type != "cpu" or tensor.layout != sys.modules["torch"].strided:
         return None
-    found = shared.at(tensor.untyped_storage().data_ptr())
-    if found is None or tensor.is_conj() or tensor.is_neg():
+    if tensor.is_conj() or tensor.is_neg() or (not tensor.is_inference() and tensor._version):
         return None
-    if not tensor.is_inference() and tensor._version:
-        raise TransferError(
-            "this shared tensor has been changed in place, and nobody else would see that: share(x.clone()) "
-            "shares it as it is now"
-        )
-    return found
+    return shared.at(tensor.untyped_storage().data_ptr())
