@@ -10,12 +10,14 @@ from typing import Any
 
 from isolate_magic.link import bulk, values
 from isolate_magic.link import frames as f
+from isolate_magic.link.foreign import numpy as foreign_numpy
 from isolate_magic.link.packing import pack
 from isolate_magic.link.proxy import claim_of
 from isolate_magic.link.refs import Claim
 from isolate_magic.link.shared import Segment
 
 _PLAIN = values.PLAIN
+_SMALL = f.INLINE // 4
 
 
 class Arguments:
@@ -71,13 +73,16 @@ class Arguments:
         """Pickle a value, with its large buffers put into the companion's memory; as `wrap`."""
         data, beside = pack(value, self.talk)
         parts = [data, *beside]
-        sizes = [memoryview(part).nbytes for part in parts]
-        if sum(sizes) <= f.INLINE:
-            buffers: list[Any] = [f.Inline(bytes(part)) for part in parts]
-        else:
-            claim = Claim(self.talk, self._store(parts, sizes), "memory for arguments")
-            held.append(claim)
-            buffers = [f.Reserved(claim.number, index) for index in range(len(parts))]
+        sizes = [len(data), *(part.nbytes for part in beside)]
+        large = [n for n, size in enumerate(sizes) if size > _SMALL] if sum(sizes) > f.INLINE else []
+        if sum(sizes) - sum(sizes[n] for n in large) > f.INLINE:
+            large = list(range(len(parts)))
+        buffers: list[Any] = [None if n in large else f.Inline(bytes(part)) for n, part in enumerate(parts)]
+        if large:
+            owner = self._store([parts[n] for n in large], [sizes[n] for n in large])
+            held.append(Claim(self.talk, owner, "memory for arguments"))
+            for index, n in enumerate(large):
+                buffers[n] = f.Reserved(owner, index)
         return f.Pickled(buffers[0], tuple(buffers[1:]))
 
     def _store(self, parts: list[Any], sizes: list[int]) -> int:
@@ -93,15 +98,23 @@ class Arguments:
             owner, addresses = told
             for part, there, size in zip(parts, addresses, sizes, strict=True):
                 if size:
-                    bulk.store(self.talk.pid, there, part)
+                    self._fill(there, part)
         except (OSError, ValueError, TypeError, OverflowError) as error:
             raise self.talk.break_off(f"its memory cannot be written ({error})") from None
         return owner
 
+    def _fill(self, there: int, part: Any) -> None:
+        for slab in foreign_numpy.slabs(part):
+            bulk.store(self.talk.pid, there, slab)
+            there += slab.nbytes
+
     def _send(self, parts: list[Any], sizes: list[int]) -> Any:
         fd = bulk.make(sum(sizes))
         try:
-            bulk.pour(fd, parts)
+            offset = 0
+            for part in parts:
+                for slab in foreign_numpy.slabs(part):
+                    offset = bulk.write(fd, slab, offset)
             bulk.seal(fd)
             token = self._hand_over(fd)
         finally:

@@ -94,7 +94,7 @@ def _table(table: Any) -> Any:
 
     beside: list[Any] = []
     body = pickle.dumps(table, protocol=5, buffer_callback=beside.append)
-    arrays = [type(memoryview(buffer).obj) is np.ndarray for buffer in beside]
+    arrays = [isinstance(memoryview(buffer).obj, np.ndarray) for buffer in beside]
     parts = [buffer.raw() for buffer in compress(beside, arrays)]
     if not any(part.nbytes for part in parts):
         raise TransferError(f"this {type(table).__name__} has no columns of numbers, so nothing to share")
@@ -119,9 +119,8 @@ def _filled(parts: list[Any]) -> shared.Segment:
     try:
         offset = 0
         for part in parts:
-            for slab in foreign_numpy.slabs(part) if hasattr(part, "dtype") else [part]:
-                bulk.write(fd, slab, offset)
-                offset += slab.nbytes
+            for slab in foreign_numpy.slabs(part):
+                offset = bulk.write(fd, slab, offset)
             offset = _aligned(offset)
         bulk.seal(fd)
     except BaseException:

@@ -220,8 +220,11 @@ class Conversation(Serving):
 
     def _taken(self, value: Any) -> None:
         """Free the memory that the host has put a callback's result into."""
-        if type(value) is f.Pickled and type(value.data) is f.Reserved:
-            self.lent.drop((value.data.owner, 1))
+        if type(value) is f.Pickled:
+            for part in (value.data, *value.buffers):
+                if type(part) is f.Reserved:
+                    self.lent.drop((part.owner, 1))  # one number stands for all of them
+                    return
 
 
 class _Parked:

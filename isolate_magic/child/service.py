@@ -25,7 +25,7 @@ from jupyter_client.jsonutil import json_default
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
 from isolate_magic.errors import TransferError
-from isolate_magic.link import bulk, values
+from isolate_magic.link import bulk, memory, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.copying import Copier, NoData
 from isolate_magic.link.foreign import numpy as foreign_numpy
@@ -245,8 +245,8 @@ class Service:
 
     def reserve(self, sizes: tuple[int, ...]) -> Any:
         """Reserve memory that the host will fill: lend it, and tell where each part begins."""
-        rooms = [bulk.room(size) for size in sizes]
-        parts = [memoryview(room)[:size] for room, size in zip(rooms, sizes, strict=True)]
+        rooms = [memory.room(size) for size in sizes]
+        parts = [memoryview(room).cast("B")[:size] for room, size in zip(rooms, sizes, strict=True)]
         return self.talk.lent.lend(parts), tuple(map(bulk.address, rooms))
 
     def accept(self, sizes: tuple[int, ...], token: int) -> Any:

@@ -17,6 +17,7 @@ from isolate_magic.child import streams
 from isolate_magic.child.faults import Faults
 from isolate_magic.child.service import Service
 from isolate_magic.link import frames as f
+from isolate_magic.link import memory
 from isolate_magic.link.layout import BOARD
 from isolate_magic.link.peer import Peer, Slot
 from isolate_magic.link.refs import Lent, take
@@ -117,6 +118,7 @@ class Serving(Peer):
             return
         if type(frame) is f.Release:
             self.lent.drop(frame.drops)
+            memory.tidy()
             return
         number = frame.number
         self.active.append(number)
@@ -128,6 +130,7 @@ class Serving(Peer):
             failure = error
         self._reply(number, value, failure)
         value = failure = None
+        memory.tidy()
         self._recent.append(number)
         self.active.pop()
         if self.due:

@@ -91,17 +91,6 @@ def store(pid: int, there: int, buffer: Any) -> None:
     _transfer("process_vm_writev", pid, address(view), there, view.nbytes)
 
 
-def room(length: int) -> mmap.mmap:
-    """Map fresh private memory of `length` bytes, in huge pages where the kernel has them."""
-    space = mmap.mmap(-1, max(length, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if length >= 4 << 20:
-        try:
-            space.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:  # a kernel without huge pages says EINVAL; ordinary pages do
-            return space
-    return space
-
-
 def make(length: int) -> int:
     """Make a memfd of `length` bytes that can be sealed; return its descriptor."""
     fd = os.memfd_create("isolate-bulk", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

@@ -26,6 +26,10 @@ _FAILED = ctypes.c_void_p(-1).value
 _NORESERVE = 0x4000  # MAP_NORESERVE: a page that is only read needs no swap put by for its copy
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, Linux 5.14
 _HUGE = 4 << 20
+_STEP = 16 << 20
+
+_fresh: list[tuple[int, int]] = []
+_spare: list[tuple[int, int]] = []
 
 
 def unmap(address: int, length: int) -> None:
@@ -69,3 +73,41 @@ def over(address: int, length: int, freed: Callable[[int, int], None]) -> Any:
     memory = (ctypes.c_char * length).from_address(address)
     weakref.finalize(memory, freed, address, length).atexit = False
     return memory
+
+
+def room(length: int) -> Any:
+    """Return memory that the other side will fill; what a request just before has done with is taken again.
+
+    Pages that are there already are filled at several times the speed of fresh ones.
+    """
+    for place, (address, size) in enumerate(_spare):
+        if length <= size <= 2 * length:
+            del _spare[place]
+            return over(address, size, _spared)
+    made = mapped(max(length, 1), freed=_spared)
+    if length >= _HUGE:
+        _fresh.append((ctypes.addressof(made), length))
+    return made
+
+
+def _spared(address: int, length: int) -> None:
+    _spare.append((address, length))
+
+
+def tidy() -> None:
+    """Do what can wait until a reply has been sent: unmap what is spare, fetch pages for what is fresh.
+
+    While the other side fills a fresh room from its beginning, this process gets the pages for it from its
+    end. They meet, and the rest is filled at full speed (MADV_POPULATE_WRITE in madvise(2)).
+    """
+    while _spare:
+        unmap(*_spare.pop())
+    while _fresh:
+        address, length = _fresh.pop()
+        end = address + length
+        while end > address:
+            begin = max(address, (end - 1) // _STEP * _STEP)
+            first = begin // mmap.PAGESIZE * mmap.PAGESIZE
+            if _advise(first, end - first, _POPULATE_WRITE):
+                break  # an older kernel, or no memory: whoever fills the room finds out
+            end = begin

@@ -53,6 +53,7 @@ class Packer(cloudpickle.Pickler):
         super().__init__(file, protocol=5, buffer_callback=beside.append)
         self.owner = owner
         self.lent: list[int] = []
+        self.scattered: dict[int, Any] = {}
         self._careful = careful
         self._sent: set[int] = set()
 
@@ -66,7 +67,7 @@ class Packer(cloudpickle.Pickler):
         if may_stay(obj) and id(obj) not in self._sent and not travels(obj):
             return _callback, (self._lend(obj), _name(obj))
         if type(obj).__name__ == "ndarray" and type(obj).__module__ == "numpy":
-            return shared.reduce_array(obj) or foreign_numpy.reduce_array(obj) or NotImplemented
+            return shared.reduce_array(obj) or self._array(obj) or NotImplemented
         if foreign_torch.is_tensor(obj):
             return foreign_torch.reduce_tensor(obj) or NotImplemented
         special = _SPECIAL.get(type(obj))
@@ -93,6 +94,9 @@ class Packer(cloudpickle.Pickler):
     def _travelling(self, obj: Travelling) -> Any:
         self._sent.add(id(obj.function))
         return _same, (obj.function,)
+
+    def _array(self, obj: Any) -> Any:
+        return foreign_numpy.reduce_array(obj, self.scattered)
 
     def _segment(self, obj: Any) -> Any:
         return _own, (self.owner.arguments.number_of_segment(obj),)
@@ -134,7 +138,7 @@ def pack(value: Any, owner: Any) -> tuple[bytes, list[Any]]:
     """Pickle `value` for the companion of `owner`.
 
     Returns:
-        the pickle, and the flat buffers beside it.
+        the pickle, and beside it flat buffers, or arrays with gaps whose bytes are meant.
 
     Raises:
         TransferError: something in `value` cannot travel; the text says what, and what to do.
@@ -143,7 +147,7 @@ def pack(value: Any, owner: Any) -> tuple[bytes, list[Any]]:
     packer = Packer(file, owner, beside)
     try:
         packer.dump(value)
-        return file.getvalue(), [buffer.raw() for buffer in beside]
+        return file.getvalue(), [_beside(packer, buffer) for buffer in beside]
     except BaseException as error:
         packer.roll_back()
         if isinstance(error, TransferError) or not isinstance(error, _FAILURES):
@@ -151,6 +155,11 @@ def pack(value: Any, owner: Any) -> tuple[bytes, list[Any]]:
         raise TransferError(
             f"{_culprit(value, owner)} cannot travel to companion {owner.name!r}: {error}. {_ADVICE}"
         ) from error
+
+
+def _beside(packer: Packer, buffer: pickle.PickleBuffer) -> Any:
+    scattered = packer.scattered.get(id(buffer))
+    return buffer.raw() if scattered is None else scattered
 
 
 def _culprit(value: Any, owner: Any) -> str:

@@ -124,27 +124,34 @@ def flat(array: Any) -> Any:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8) if array.nbytes else b""
 
 
-def slabs(array: Any) -> Iterator[Any]:
-    """Yield the bytes of an array piece by piece, in the order C.
+def slabs(body: Any) -> Iterator[Any]:
+    """Yield the bytes of a buffer or an array piece by piece, in the order C.
 
-    A piece of an array with gaps is gathered into memory that the processor's cache holds, so that whoever
-    copies it on makes the only copy that costs anything.
+    Pieces of an array with gaps are gathered, one after the other, in memory that stays in the processor's
+    cache: whoever copies them on makes the only copy that costs anything. Each piece holds until the next.
     """
-    import numpy as np
+    if getattr(body, "flags", None) is None:
+        yield memoryview(body).cast("B")
+    elif body.flags.c_contiguous:
+        yield memoryview(flat(body))
+    else:
+        import numpy as np
 
-    if not array.nbytes:
-        return
-    if array.flags.c_contiguous:
-        yield array.reshape(-1).view(np.uint8)
-        return
+        yield from _gathered(body, np.empty(max(_SLAB, body.itemsize), np.uint8))
+
+
+def _gathered(array: Any, scratch: Any) -> Iterator[Any]:
     each = array.nbytes // len(array)
-    if each > _SLAB:
+    if each > len(scratch):
         for part in array:
-            yield from slabs(part)
+            yield from _gathered(part, scratch)
         return
-    step = _SLAB // each
+    step = len(scratch) // each
     for first in range(0, len(array), step):
-        yield flat(array[first : first + step])
+        piece = array[first : first + step]
+        into = scratch[: piece.nbytes].view(array.dtype).reshape(piece.shape)
+        into[...] = piece
+        yield memoryview(scratch)[: piece.nbytes]
 
 
 def turned(order: str, shape: tuple[int, ...], make: Callable[[tuple[int, ...]], Any]) -> Any:
@@ -216,8 +223,12 @@ def check_bools(array: Any) -> None:
         raise ValueError("a boolean that is neither true nor false")
 
 
-def reduce_array(array: Any) -> tuple[Any, ...] | None:
+def reduce_array(array: Any, scattered: dict[int, Any]) -> tuple[Any, ...] | None:
     """Reduce an array for a pickle of protocol 5 with its bytes beside it (host to companion).
+
+    Args:
+        array: the array.
+        scattered: gets a large array with gaps, under the id of the buffer that stands for it in the pickle.
 
     Returns:
         what pickle wants; None if the array holds Python objects, or has a dtype that only pickle knows.
@@ -227,7 +238,11 @@ def reduce_array(array: Any) -> tuple[Any, ...] | None:
     except ValueError:
         return None
     order, lying = laid_out(array)
-    return rebuild, (text, array.shape, order, pickle.PickleBuffer(flat(lying)))
+    if lying.flags.c_contiguous or array.nbytes <= f.INLINE:
+        return rebuild, (text, array.shape, order, pickle.PickleBuffer(flat(lying)))
+    instead = pickle.PickleBuffer(b"")
+    scattered[id(instead)] = lying
+    return rebuild, (text, array.shape, order, instead)
 
 
 def rebuild(text: Any, shape: tuple[int, ...], order: str, body: Any) -> Any:

@@ -29,10 +29,10 @@ _BITS = {name: name for name in _SAME} | {
 def is_tensor(thing: Any) -> bool:
     """Return whether this is a tensor or a parameter of exactly that class."""
     kind = type(thing)
-    if kind.__module__.partition(".")[0] != "torch":
+    if kind.__name__ not in ("Tensor", "Parameter") or "torch" not in sys.modules:
         return False
-    torch = sys.modules.get("torch")
-    return torch is not None and kind in (torch.Tensor, torch.nn.Parameter)
+    torch = sys.modules["torch"]
+    return kind in (torch.Tensor, torch.nn.Parameter)
 
 
 def bits(tensor: Any) -> Any:
