@@ -264,7 +264,7 @@ class Service:
 
     def attach(self, token: int, length: int) -> int:
         """Map the shared memory that came with this token, and lend the map."""
-        number: int = self.talk.lent.lend(Segment(self.talk.door_fd(token), length).map(writable=False))
+        number: int = self.talk.lent.lend(Segment(self.talk.door_fd(token), length).map(False, patient=True))
         return number
 
 

@@ -23,6 +23,7 @@ from isolate_magic.link.peer import Peer, Slot
 from isolate_magic.link.refs import Lent, take
 
 _NOTHING: dict[str, Any] = {}
+_FOLLOWED = ("reserve", "accept", "attach")
 
 
 class Serving(Peer):
@@ -130,7 +131,10 @@ class Serving(Peer):
             failure = error
         self._reply(number, value, failure)
         value = failure = None
-        memory.tidy()
+        if type(frame) is f.Call and frame.name in _FOLLOWED:
+            memory.populate()  # the request that this was for comes next, so all else has to wait
+        else:
+            memory.tidy()
         self._recent.append(number)
         self.active.pop()
         if self.due:

@@ -30,6 +30,7 @@ _STEP = 16 << 20
 
 _fresh: list[tuple[int, int]] = []
 _spare: list[tuple[int, int]] = []
+_doomed: list[tuple[int, int, Any]] = []
 
 
 def unmap(address: int, length: int) -> None:
@@ -94,14 +95,24 @@ def _spared(address: int, length: int) -> None:
     _spare.append((address, length))
 
 
-def tidy() -> None:
-    """Do what can wait until a reply has been sent: unmap what is spare, fetch pages for what is fresh.
+def doom(address: int, length: int, owner: Any) -> None:
+    """Unmap memory with the next `tidy`, and let go of who owns its file."""
+    _doomed.append((address, length, owner))
 
-    While the other side fills a fresh room from its beginning, this process gets the pages for it from its
-    end. They meet, and the rest is filled at full speed (MADV_POPULATE_WRITE in madvise(2)).
-    """
+
+def tidy() -> None:
+    """Unmap what is not used any more; this can wait until a reply has been sent."""
     while _spare:
         unmap(*_spare.pop())
+    while _doomed:
+        unmap(*_doomed.pop()[:2])
+
+
+def populate() -> None:
+    """Get the pages of fresh rooms, from their end, while the other side fills them from their beginning.
+
+    The two meet, and the rest is filled at full speed (MADV_POPULATE_WRITE in madvise(2)).
+    """
     while _fresh:
         address, length = _fresh.pop()
         end = address + length

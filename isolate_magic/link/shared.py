@@ -33,13 +33,18 @@ class Segment:
     def __del__(self) -> None:
         os.close(self.fd)
 
-    def map(self, writable: bool) -> Any:
+    def map(self, writable: bool, patient: bool = False) -> Any:
         """Map it; what is written to the map is seen through this map only.
+
+        Args:
+            writable: whether a write is no fault.
+            patient: whether the last array that goes shall leave the unmapping to `memory.tidy`: to free
+                the pages of a large one takes a while.
 
         Raises:
             OSError: there is no room for it among this process's addresses.
         """
-        mapped = memory.mapped(self.length, self.fd, writable, _left)
+        mapped = memory.mapped(self.length, self.fd, writable, _left_behind if patient else _left)
         _places[ctypes.addressof(mapped)] = self
         return mapped
 
@@ -47,6 +52,10 @@ class Segment:
 def _left(address: int, length: int) -> None:
     del _places[address]
     memory.unmap(address, length)
+
+
+def _left_behind(address: int, length: int) -> None:
+    memory.doom(address, length, _places.pop(address))
 
 
 def at(address: int) -> Segment | None:

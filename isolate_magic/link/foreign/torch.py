@@ -156,7 +156,9 @@ def _mapped(
     """Make a tensor over a fresh map of shared memory: what it writes is its own, as in a copy."""
     segment = shared.at(ctypes.addressof(mapped))
     assert segment is not None
-    return over(shared.array(segment.map(True), dtype, shape, strides, offset, writable=True), *what)
+    return over(
+        shared.array(segment.map(True, patient=True), dtype, shape, strides, offset, writable=True), *what
+    )
 
 
 def segment_of(tensor: Any) -> shared.Segment | None:
