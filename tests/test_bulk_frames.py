@@ -94,6 +94,13 @@ def test_the_axes_of_a_large_array_keep_their_order_in_memory(large: Companion) 
     assert byvalue(large.pull("same")(array)).strides == array.strides
 
 
+def test_what_is_pushed_is_writable_there_whichever_way_it_came(large: Companion) -> None:
+    mine = np.zeros(300_000)
+    large.push({"pushed": mine})
+    assert large.run("pushed[0] = 9; float(pushed[0])") == 9.0
+    assert mine[0] == 0.0
+
+
 def test_gathering_an_array_with_gaps_takes_no_second_copy_of_it_here() -> None:
     from isolate_magic.link.foreign import numpy as foreign
 

@@ -131,10 +131,7 @@ class Serving(Peer):
             failure = error
         self._reply(number, value, failure)
         value = failure = None
-        if type(frame) is f.Call and frame.name in _FOLLOWED:
-            memory.populate()  # the request that this was for comes next, so all else has to wait
-        else:
-            memory.tidy()
+        _look_after_memory(frame)
         self._recent.append(number)
         self.active.pop()
         if self.due:
@@ -185,6 +182,8 @@ class Serving(Peer):
         except BaseException as error:  # border: as in `answer`
             failure = error
         self._reply(frame.number, value, failure)
+        value = failure = None
+        _look_after_memory(frame)
         stack.pop()
 
     def _stack(self) -> list[int]:
@@ -268,6 +267,14 @@ class Serving(Peer):
 
     def _in_fork(self) -> None:
         self.forked = True
+
+
+def _look_after_memory(frame: Any) -> None:
+    """Do what need not be done before a reply; the request that memory was asked for comes next, though."""
+    if type(frame) is f.Call and frame.name in _FOLLOWED:
+        memory.populate()
+    else:
+        memory.tidy()
 
 
 def _nothing() -> None:

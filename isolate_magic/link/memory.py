@@ -10,7 +10,7 @@ import ctypes
 import mmap
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -81,10 +81,13 @@ def room(length: int) -> Any:
 
     Pages that are there already are filled at several times the speed of fresh ones.
     """
-    for place, (address, size) in enumerate(_spare):
-        if length <= size <= 2 * length:
-            del _spare[place]
-            return over(address, size, _spared)
+    for found in tuple(_spare):
+        if length <= found[1] <= 2 * length:
+            try:
+                _spare.remove(found)
+            except ValueError:  # another thread was faster
+                continue
+            return over(*found, _spared)
     made = mapped(max(length, 1), freed=_spared)
     if length >= _HUGE:
         _fresh.append((ctypes.addressof(made), length))
@@ -102,10 +105,10 @@ def doom(address: int, length: int, owner: Any) -> None:
 
 def tidy() -> None:
     """Unmap what is not used any more; this can wait until a reply has been sent."""
-    while _spare:
-        unmap(*_spare.pop())
-    while _doomed:
-        unmap(*_doomed.pop()[:2])
+    for address, length in _taken(_spare):
+        unmap(address, length)
+    for address, length, _owner in _taken(_doomed):
+        unmap(address, length)
 
 
 def populate() -> None:
@@ -113,8 +116,7 @@ def populate() -> None:
 
     The two meet, and the rest is filled at full speed (MADV_POPULATE_WRITE in madvise(2)).
     """
-    while _fresh:
-        address, length = _fresh.pop()
+    for address, length in _taken(_fresh):
         end = address + length
         while end > address:
             begin = max(address, (end - 1) // _STEP * _STEP)
@@ -122,3 +124,12 @@ def populate() -> None:
             if _advise(first, end - first, _POPULATE_WRITE):
                 break  # an older kernel, or no memory: whoever fills the room finds out
             end = begin
+
+
+def _taken(queue: list[Any]) -> Iterator[Any]:
+    """Yield what is in a queue that other threads and finalizers use, too; each item is taken out once."""
+    while queue:
+        try:
+            yield queue.pop()
+        except IndexError:  # another thread was faster
+            return
