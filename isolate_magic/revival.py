@@ -14,6 +14,7 @@ import re
 import threading
 import weakref
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import psutil
@@ -34,6 +35,8 @@ _OUR_ERRORS: dict[Any, type[Exception]] = {
 }
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code has made
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_LYING_THERE = (f.Remote, f.Poured)
+_LOOK = 1000  # parts of a value that are added up before any of them is fetched
 _ROOM = 64 << 20  # bodies up to this size are fetched without a look at the free memory
 
 
@@ -61,14 +64,16 @@ class Revival:
 
     def copy(self, value: Any) -> Any:
         """Return a copy that the user has asked for; only here a pickle is taken."""
-        if type(value) is not f.Pickled:
-            try:
+        try:
+            large = (part for part in islice(copying.parts(value), _LOOK) if type(part) in _LYING_THERE)
+            check_room(sum(part.length for part in large))
+            if type(value) is not f.Pickled:
                 return self.value(value)
-            except (copying.UnknownClass, TransferError):
-                for part in copying.parts(value):
-                    if type(part) is f.Remote:
-                        self._give_back(part)
-                raise
+        except (copying.UnknownClass, TransferError):
+            for part in copying.parts(value):
+                if type(part) is f.Remote:
+                    self._give_back(part)
+            raise
         data, buffers = self.body(value.data), [bytearray(self.body(buffer)) for buffer in value.buffers]
         try:
             return pickle.loads(data, buffers=buffers)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from waiting import until
 
-from isolate_magic import Companion, byvalue
+from isolate_magic import Companion, TransferError, byvalue
 
 np = pytest.importorskip("numpy")
 
@@ -92,6 +92,18 @@ def test_the_axes_of_a_large_array_keep_their_order_in_memory(large: Companion) 
     strides = large.run("lambda a: a.strides")
     assert strides(array) == array.strides
     assert byvalue(large.pull("same")(array)).strides == array.strides
+
+
+def test_arrays_that_do_not_fit_together_are_refused_before_the_first_is_copied(large: Companion) -> None:
+    if not large._process.talk.arguments.direct:  # type: ignore[union-attr]
+        pytest.skip("in memfds they would not even fit there")
+    length = int(psutil.virtual_memory().available * 0.6)
+    two = large.run(f"[np.zeros({length}, 'u1') for _ in range(2)]")  # of pages that nobody has touched
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(TransferError, match="do not fit here"):
+        byvalue(two)
+    assert psutil.Process().memory_info().rss - before < 100 << 20
+    assert byvalue(large.run("[np.zeros(9)]"))[0].shape == (9,)
 
 
 def test_what_is_pushed_is_writable_there_whichever_way_it_came(large: Companion) -> None:
