@@ -15,8 +15,12 @@ from benchmarks.peers import end, fork, receive_pickle, send_pickle
 
 SIZES = (8, 80, 800)
 """In millions of bytes."""
-KINDS = {"two": "in a list of two", "table": "as a data frame", "gaps": "every other thousand columns"}
-"""Other arguments than one array, by operation."""
+KINDS = {
+    ("two", 80): "in a list of two", ("two", 800): "in a list of two",
+    ("table", 80): "as a data frame", ("table", 800): "as a data frame",
+    ("gaps", 80): "every other thousand columns",
+}  # fmt: skip
+"""Other arguments than one array, by operation and size."""
 SHARING = {"share": "`share`", "first": "first hand-over", "again": "every other hand-over"}
 """The steps of sharing, by operation, in their order."""
 
@@ -218,7 +222,11 @@ def run(field: Field, quick: bool) -> dict[str, Figure]:
             for operation in ("out", "into")
             for name in ("bare", "ours")
         ]
-        turns += [Turn(f"{kind} {megabytes} ours", "ours", kind, 1, (megabytes,)) for kind in KINDS]
+        turns += [
+            Turn(f"{kind} {megabytes} ours", "ours", kind, 1, (megabytes,))
+            for kind, size in KINDS
+            if size == megabytes
+        ]
         turns += [Turn(f"{step} {megabytes} ours", "ours", step, 1, (megabytes,)) for step in SHARING]
         figures |= field.rounds(turns, 2 if quick else {8: 15, 80: 9, 800: 5}[megabytes])
     return figures

@@ -85,7 +85,7 @@ def _array(direction: str, megabytes: int) -> Row:
 def _argument(kind: str, megabytes: int) -> Row:
     peers = {"warm memcpy": f"memcpy {megabytes}", "bare system call": f"into {megabytes} bare"}
     bound = 0.9 if megabytes >= 80 and kind == "two" else None
-    title = f"{megabytes} MB {bulk.KINDS[kind]}"
+    title = f"{megabytes} MB {bulk.KINDS[kind, megabytes]}"
     target = Target(bound, "faster", "bare system call")
     return Row("Arrays", title, "GB/s", f"{kind} {megabytes} ours", peers, (target,), megabytes * 1_000_000)
 
@@ -122,7 +122,7 @@ ROWS = (
     _start("no zygote yet, bare", "cold bare ours", "start bare ipykernel"),
     _start("no zygote yet, numpy and pandas", "cold loaded ours", "start loaded ipykernel"),
     *(_array(direction, megabytes) for direction in ("out", "into") for megabytes in bulk.SIZES),
-    *(_argument(kind, megabytes) for kind in bulk.KINDS for megabytes in bulk.SIZES[1:]),
+    *(_argument(kind, megabytes) for kind, megabytes in bulk.KINDS),
     *(_sharing(step, megabytes) for megabytes in bulk.SIZES[1:] for step in bulk.SHARING),
     Row(
         "Memory", "one more, idle, numpy and pandas", "MB", "idle ours", {"ipykernel": "idle ipykernel"},

@@ -30,9 +30,10 @@ ROWS = [
     *[("Arrays", f"{size} MB {way}") for way in ("by `byvalue`", "as an argument") for size in (8, 80, 800)],
     *[
         ("Arrays", f"{size} MB {how}")
-        for how in ("in a list of two", "as a data frame", "every other thousand columns")
+        for how in ("in a list of two", "as a data frame")
         for size in (80, 800)
     ],
+    ("Arrays", "80 MB every other thousand columns"),
     *[
         ("Arrays shared", f"{step} of {size} MB")
         for step in ("`share`", "first hand-over", "every other hand-over")
