@@ -34,7 +34,7 @@ def share(thing: Any) -> Any:
 
     >>> import numpy as np
     >>> table = share(np.arange(6.0).reshape(2, 3))
-    >>> table.sum(), table.flags.writeable
+    >>> float(table.sum()), table.flags.writeable
     (15.0, False)
     """
     __tracebackhide__ = True
