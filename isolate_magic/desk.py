@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from itertools import count
+from types import CoroutineType
 from typing import Any
 
 from isolate_magic.errors import TransferError
@@ -94,11 +96,29 @@ class Desk:
             return
         try:
             result = self._run(function, args, kwargs)
-            packet = f.encode(f.Reply(frame.number, talk.arguments.result(result, held)))
-            if len(packet) > f.PACKET:
-                packet = f.encode(f.Reply(frame.number, talk.arguments.packed(result, held)))
+            if type(result) is CoroutineType:
+                talk.awaits.answer(frame, function, result)
+                return
         except BaseException as error:  # border: the function's exception belongs to the companion's caller
-            packet = f.encode(self._failure(frame.number, error, held))
+            self._send(f.encode(self._failure(frame.number, error, held)))
+            return
+        self.reply(frame.number, lambda: result)
+
+    def reply(self, number: int, outcome: Callable[[], Any]) -> None:
+        """Send what a function of ours has come to.
+
+        Args:
+            number: the companion's request.
+            outcome: returns the result or raises what the function has raised.
+        """
+        talk, held = self.talk, list[Any]()
+        try:
+            result = outcome()
+            packet = f.encode(f.Reply(number, talk.arguments.result(result, held)))
+            if len(packet) > f.PACKET:
+                packet = f.encode(f.Reply(number, talk.arguments.packed(result, held)))
+        except BaseException as error:  # border: as above, and packing runs the result's own methods
+            packet = f.encode(self._failure(number, error, held))
         for claim in held:
             claim.times = 0  # the companion frees the memory itself when it has taken the result
         self._send(packet)
@@ -114,6 +134,8 @@ class Desk:
             raise TypeError("only calls are served here")
         if frame.target == 0 and frame.name == "memfd":
             return self._memfd
+        if frame.target == 0 and frame.name == "cancel":
+            return self.talk.awaits.cancel
         if frame.target < 2 or frame.name:
             raise TypeError(f"{frame.name[:60]!r} of {frame.target} is not on offer")
         found = self.talk.lent[frame.target]

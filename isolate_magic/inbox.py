@@ -116,14 +116,19 @@ class Inbox(Peer):
         self._followers.clear()
         self.let_go(reason)
 
-    def idle(self) -> None:
-        """Take what has come while nobody waits (background thread, as the reader)."""
+    def idle(self) -> bool:
+        """Take what has come while nobody waits (background thread, as the reader).
+
+        Returns:
+            whether there may be more.
+        """
         for _ in range(100):
             if self.closed or not self.process.poll.poll(0):
-                return
+                return False
             frame = self.receive()
             if frame is not None:
                 self.route(frame, None)
+        return True
 
     def left(self) -> None:
         """Wake the next reader, and let the background thread watch again if it has stood back."""
@@ -218,7 +223,9 @@ class Inbox(Peer):
         It serves one thread's request after the other, so that is the oldest, or the request that a
         callback of that one has made, and so on.
         """
-        waiting = {number: slot.what[2] for number, slot in list(self.slots.items()) if slot.frame is None}
+        open_ = [(number, slot) for number, slot in list(self.slots.items()) if slot.frame is None]
+        calls = [(number, slot) for number, slot in open_ if not slot.later]
+        waiting = {number: slot.what[2] for number, slot in calls or open_}
         number = min((number for number, outer in waiting.items() if outer not in waiting), default=0)
         while inner := [inside for inside, outer in waiting.items() if outer == number]:
             number = max(inner)

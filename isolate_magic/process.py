@@ -172,10 +172,12 @@ class Process:
         if self.talk.reader.acquire(False):
             try:
                 self.looking = False
-                self.talk.idle()
+                more = self.talk.idle()
             finally:
                 self.talk.reader.release()
             self.arm()
+            if more:
+                watch().later(0.0, self._look)
             self.talk.left()
 
     def pump(self) -> bool:

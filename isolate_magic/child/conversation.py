@@ -5,6 +5,8 @@ What goes out is data only; objects that are no data are lent by number.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 import sys
 import threading
@@ -95,7 +97,7 @@ class Conversation(Serving):
             return f.ByteArray(self.park(value), True)
         if issubclass(kind, type):
             return self._class(value)
-        if kind is HostFunction:
+        if issubclass(kind, HostFunction):
             return f.Own(value._isolate_.number)
         if issubclass(kind, BaseException):
             return self.faults.fault(value)
@@ -161,11 +163,12 @@ class Conversation(Serving):
 
     # ------------------------------------------------------------ calling the host
 
-    def callback(self, number: int, name: str) -> Any:
+    def callback(self, number: int, name: str, asynchronous: bool = False) -> Any:
         """Return the stand-in of a host function; the same one for the same function."""
         function = self._callbacks.get(number)
         if function is None:
-            self._callbacks[number] = function = HostFunction(Claim(self, number, name))
+            kind = AsyncHostFunction if asynchronous else HostFunction
+            self._callbacks[number] = function = kind(Claim(self, number, name))
         else:
             function._isolate_.times += 1
         return function
@@ -191,11 +194,7 @@ class Conversation(Serving):
         if here:
             self.interruptible = False
         try:
-            reply = self._ask(target, name, args, kwargs)
-            if type(reply) is f.Failure:
-                raise self.faults.revive(reply.fault)
-            result = values.unwrap(reply.value, self._incoming)
-            self._taken(reply.value)
+            result = self.outcome(self._ask(target, name, args, kwargs))
         finally:
             if here:
                 self.interruptible = interruptible
@@ -204,14 +203,26 @@ class Conversation(Serving):
         return result
 
     def _ask(self, target: int, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
-        stack = self._stack()
-        within = stack[-1] if stack else 0
+        return self.exchange(*self.request(self.tasks.within(), target, name, args, kwargs))
+
+    def request(
+        self, within: int, target: int, name: str, args: Any, kwargs: dict[str, Any]
+    ) -> tuple[int, bytes]:
+        """Make a call of the host ready: return its number and its packet."""
         number = next(self.numbers)
         wrapped = {key: self.wrap(value) for key, value in kwargs.items()}
         packet = f.encode(
             f.Call(number, within, target, name, tuple(map(self.wrap, args)), wrapped, take(self.drops))
         )
-        return self.exchange(number, self.fitting(packet))
+        return number, self.fitting(packet)
+
+    def outcome(self, reply: Any) -> Any:
+        """Return what the host has answered, or raise it."""
+        if type(reply) is f.Failure:
+            raise self.faults.revive(reply.fault)
+        result = values.unwrap(reply.value, self._incoming)
+        self._taken(reply.value)
+        return result
 
     def _taken(self, value: Any) -> None:
         """Free the memory that the host has put a callback's result into."""
@@ -242,3 +253,15 @@ class HostFunction:
 
     def __repr__(self) -> str:
         return f"<function {self.__name__} of the main session>"
+
+
+class AsyncHostFunction(HostFunction):
+    """Stand for an async function of the main session: it runs in an event loop there."""
+
+    _is_coroutine = getattr(asyncio.coroutines, "_is_coroutine", None)  # asyncio.iscoroutinefunction
+    _is_coroutine_mark = getattr(inspect, "_is_coroutine_mark", None)  # inspect.iscoroutinefunction, 3.12
+
+    async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the function there; the loop here goes on meanwhile."""
+        claim = self._isolate_
+        return await claim.owner.tasks.call_host(claim.number, args, kwargs)

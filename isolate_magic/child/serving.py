@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from typing import Any
 
 from isolate_magic.child import streams
 from isolate_magic.child.faults import Faults
+from isolate_magic.child.loop import REST, Keeper
 from isolate_magic.child.service import Service
+from isolate_magic.child.tasks import LATER, Tasks
 from isolate_magic.link import frames as f
 from isolate_magic.link.layout import BOARD
 from isolate_magic.link.peer import Peer, Slot
@@ -55,6 +58,8 @@ class Serving(Peer):
         self._aside = threading.local()
         self._recent: deque[int] = deque(maxlen=64)
         self._serial = 0
+        self.keeper = Keeper(self, kernel.shell)
+        self.tasks = Tasks(self, self.keeper)
         os.register_at_fork(after_in_child=self._in_fork)
 
     def serve(self) -> None:
@@ -69,6 +74,7 @@ class Serving(Peer):
             return super().wait(slot)
         # One queue for all levels: what another thread reads for us is served wherever we wait next.
         slot.requests = self.unclaimed
+        slot.bell = self.keeper.bell
         outer, self.home = self.home, slot
         try:
             return super().wait(slot)
@@ -77,10 +83,27 @@ class Serving(Peer):
 
     def receive(self) -> Any:
         """Wait for a frame of the host; leave when the host has closed the channel."""
+        keeper = self.keeper
+        if keeper.loop.touched and keeper.wants_to_run():
+            if keeper.readable:
+                keeper.readable = False
+                return self.receive_now()
+            self.unclaimed.append(REST)
+            return None
         packet = self.next_packet()
         if not packet or self.forked:
             os._exit(0)
         return f.decode(packet)
+
+    def receive_now(self) -> Any:
+        """Return a frame that has come, or None; as `receive`."""
+        try:
+            size = self.sock.recv_into(self._packet, 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:  # another thread has read it
+            return None
+        if not size or self.forked:
+            os._exit(0)
+        return f.decode(self._view[:size])
 
     def event(self, frame: Any) -> None:
         """Put a release by for `answer`: a `__del__` may call the host, which the reader could not."""
@@ -102,9 +125,13 @@ class Serving(Peer):
             number = self.active[-1] if self.active else 0
         self._serial = serial
         if number in self.active:
-            if self.interruptible:
+            if not self.interruptible:
+                self.due.add(number)
+            elif not self.keeper.strikes():
                 raise KeyboardInterrupt
-            self.due.add(number)
+        elif number in self.tasks.running:
+            if not self.tasks.strikes(number):
+                raise KeyboardInterrupt
         elif number and number not in self._recent:
             self.due.add(number)  # the request is still on its way
 
@@ -116,6 +143,8 @@ class Serving(Peer):
             self._answer_aside(frame)
             return
         if type(frame) is f.Release:
+            if frame is REST:
+                self.keeper.idle()
             self.lent.drop(frame.drops)
             return
         number = frame.number
@@ -126,9 +155,10 @@ class Serving(Peer):
         except BaseException as error:  # border: user code may raise anything
             self.interruptible = False
             failure = error
-        self._reply(number, value, failure)
+        if value is not LATER:
+            self._reply(number, value, failure)
+            self._recent.append(number)
         value = failure = None
-        self._recent.append(number)
         self.active.pop()
         if self.due:
             self.due.discard(number)
@@ -221,7 +251,7 @@ class Serving(Peer):
 
     def exchange(self, number: int, packet: bytes, what: Any = None) -> Any:
         """Send a request and wait for its reply; the host is woken if it waits for nothing of ours."""
-        if not self._stack():
+        if not self._stack() or self.keeper.loop.is_running():
             slot = self.slots[number] = Slot(what)
             try:
                 self.sock.send(packet)
@@ -243,7 +273,7 @@ class Serving(Peer):
             self.interruptible = False
         try:
             order.show(lambda number: self.send(f.encode(f.Event(number, kind, content))))
-            if not self._stack():
+            if not self._stack() or self.tasks.running:
                 self.ring()
         finally:
             if here:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from isolate_magic.errors import NotSupported, TransferError
-from isolate_magic.link import lookalike
+from isolate_magic.link import awaiting, lookalike
 from isolate_magic.link.proxy import BLOCKED, Function, ModuleName, Proxy, signature
 from isolate_magic.link.refs import Claim
 
@@ -201,9 +201,12 @@ def _make_proxy(told: Description, space: dict[str, Any]) -> type:
         space["__array__"] = _as_array
     if {"__array_ufunc__", "__array_priority__"} & set(told.special):
         space["__array_ufunc__"] = None  # numpy here must leave `array + proxy` to the proxy (NEP 13)
+    space |= awaiting.methods(told.special)
     bases = tuple(base for base in told.bases if issubclass(base, Proxy))
     if not bases:
-        bases = (Function if told.callable_text else Proxy,)
+        bases = (awaiting.BASES.get(full, Function if told.callable_text else Proxy),)
+    if full == "builtins.async_generator":
+        del space["__aiter__"]  # of the base: itself, without a round trip
     if told.callable_text:
         space |= {"__module__": ModuleName(told.module), "__doc__": Function.__dict__["__doc__"]}
     elif "__call__" in space:

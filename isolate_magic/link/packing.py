@@ -15,6 +15,7 @@ from typing import Any
 import cloudpickle
 
 from isolate_magic.errors import TransferError
+from isolate_magic.link.awaiting import asynchronous
 from isolate_magic.link.foreign import numpy as foreign_numpy
 from isolate_magic.link.functions import may_stay, travels
 from isolate_magic.link.proxy import Method, claim_of
@@ -62,7 +63,7 @@ class Packer(cloudpickle.Pickler):
         if claim is not None:
             return _own, (self.owner.number_of(claim),)
         if may_stay(obj) and id(obj) not in self._sent and not travels(obj):
-            return _callback, (self._lend(obj), _name(obj))
+            return _callback, (self._lend(obj), _name(obj), asynchronous(obj))
         if type(obj).__name__ == "ndarray" and type(obj).__module__ == "numpy":
             return foreign_numpy.reduce_array(obj) or NotImplemented
         special = _SPECIAL.get(type(obj))
@@ -210,8 +211,8 @@ def _nothing() -> None:
     return None
 
 
-def _callback(number: int, name: str) -> Any:
-    return here.callback(number, name)
+def _callback(number: int, name: str, awaited: bool) -> Any:
+    return here.callback(number, name, awaited)
 
 
 def _copied_class(number: int, maker: Any, args: Any) -> Any:

@@ -56,6 +56,9 @@ class Lent:
         """
         return self._objects[number][0]
 
+    def __contains__(self, number: int) -> bool:
+        return number in self._objects
+
     def __len__(self) -> int:
         return len(self._objects) - 1
 
