@@ -167,7 +167,7 @@ class Awaits:
         loop, thread = self._homes.get(frame.target, (None, 0))
         if type(slot) is Pending:
             loop = slot.loop
-        elif loop is not None and (thread == threading.get_ident() or not loop.is_running()):
+        elif loop is not None and (self._waits(thread) or not loop.is_running()):
             loop = None
         context = contextvars.copy_context()
         if loop is None:
@@ -178,6 +178,11 @@ class Awaits:
             ).start()
         else:
             loop.call_soon_threadsafe(self._start, loop, frame.number, coroutine)
+
+    def _waits(self, thread: int) -> bool:
+        """Return whether a thread waits for this companion, so that no loop of its runs."""
+        main = thread == threading.main_thread().ident and self.talk.hold is not None
+        return main or thread == threading.get_ident()
 
     def _start(self, loop: asyncio.AbstractEventLoop, number: int, coroutine: Any) -> None:
         # Held there, because a loop holds its tasks weakly.

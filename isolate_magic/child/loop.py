@@ -31,17 +31,17 @@ class CompanionLoop(asyncio.SelectorEventLoop):
     touched = False
     wake: Callable[[], None]
 
-    def call_soon(self, *args: Any, **kwargs: Any) -> Any:
+    def call_soon(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Call a function in the next round."""
         self.touched = True
         return super().call_soon(*args, **kwargs)
 
-    def call_at(self, *args: Any, **kwargs: Any) -> Any:
+    def call_at(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Call a function at a time."""
         self.touched = True
         return super().call_at(*args, **kwargs)
 
-    def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> Any:
+    def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Call a function in the next round, also while the main thread waits for the host alone."""
         handle = super().call_soon_threadsafe(*args, **kwargs)
         self.touched = True
@@ -63,6 +63,11 @@ class CompanionLoop(asyncio.SelectorEventLoop):
         """Call a function when a signal comes."""
         self.touched = True
         super().add_signal_handler(*args)
+
+    def close(self) -> None:
+        """Close; the companion makes a new one before it is needed."""
+        super().close()
+        self.touched = True
 
     def nudge(self, function: Callable[[], Any]) -> None:
         """Call a function in the next round, if the loop runs just now; safe in a signal handler."""
@@ -122,6 +127,13 @@ class Keeper:
         _run_really(self.loop)
         os.register_at_fork(after_in_child=self._in_fork)
 
+    def living(self) -> CompanionLoop:
+        """Return the loop, or a new one where code of the user's has closed it."""
+        if self.loop.is_closed():
+            self._renew()
+            _run_really(self.loop)
+        return self.loop
+
     def _renew(self) -> None:
         self.loop = CompanionLoop()
         self.loop.wake = self._wake
@@ -145,10 +157,7 @@ class Keeper:
         talk, loop = self.talk, self.loop
         if threading.get_ident() != talk.main or loop.is_running() or (talk.active and not talk.tasks.inner):
             return False
-        if loop.is_closed():  # by the user's code
-            self._renew()
-            loop = self.loop
-            _run_really(loop)
+        loop = self.living()
         loop.touched = False  # before the look: another thread may touch it any moment
         loop.touched = loop.has_work() or loop.touched
         return loop.touched
@@ -254,7 +263,7 @@ class Keeper:
         """Run a cell that awaits something to its end."""
         if self.loop.is_running():
             return self._apart(coroutine)
-        task = self.loop.create_task(self._drive(coroutine))
+        task = self.living().create_task(self._drive(coroutine))
         outer = self._cell, self._struck, self.depth
         self._cell, self._struck, self.depth = task, False, len(self.talk.active)
         try:

@@ -118,9 +118,9 @@ class Service:
         """Start a task that awaits `target`, or what its method `name` returns; the reply comes later."""
         return self.talk.tasks.begin(self.talk.active[-1], target, name, args, inside)
 
-    def cancel(self, number: int) -> None:
+    def cancel(self, number: int) -> Any:
         """Cancel the task that a request has started."""
-        self.talk.tasks.cancel(number)
+        return self.talk.tasks.cancel(self.talk.active[-1], number)
 
     # ------------------------------------------------------------ modules
 

@@ -158,6 +158,8 @@ class Serving(Peer):
         if value is not LATER:
             self._reply(number, value, failure)
             self._recent.append(number)
+            if failure is not None and type(frame) is f.Call and frame.name == "begin":
+                self.ring()  # no thread of the host waits for it
         value = failure = None
         self.active.pop()
         if self.due:

@@ -59,19 +59,29 @@ class Tasks:
             raise asyncio.CancelledError
         context = contextvars.copy_context()
         context.run(_request.set, number)
-        task = self.keeper.loop.create_task(_awaited(target, name, args), context=context)
+        task = self.keeper.living().create_task(_awaited(target, name, args), context=context)
         self.running[number] = task
         if inside:
             self.inner.add(number)
         task.add_done_callback(lambda done: self._done(number, done))
         return LATER
 
-    def cancel(self, number: int) -> None:
-        """Cancel the task of a request, also before it has begun."""
+    def cancel(self, request: int, number: int) -> Any:
+        """Cancel the task of a request, also before it has begun, and wake the host to tell it so.
+
+        Args:
+            request: the host's request to do so.
+            number: the request whose task it is.
+        """
+        talk = self.talk
         if number in self.running:
             self.running[number].cancel()
-        elif number not in self.talk._recent:
-            self.talk.due.add(number)
+        elif number not in talk._recent:
+            talk.due.add(number)
+        talk._reply(request, None, None)
+        talk._recent.append(request)
+        talk.ring()
+        return LATER
 
     def strikes(self, number: int) -> bool:
         """Cancel a task that waits; False where KeyboardInterrupt can be raised in it at once."""
