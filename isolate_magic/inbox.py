@@ -10,11 +10,13 @@ import msgspec
 from isolate_magic.desk import Desk
 from isolate_magic.errors import ProcessTerminationError, ProtocolError, TransferError
 from isolate_magic.link import frames as f
+from isolate_magic.link import values
 from isolate_magic.link.peer import Peer, Slot
 from isolate_magic.link.refs import Lent
 from isolate_magic.revival import Revival
 
 _TRIES = 64
+_DATA = values.PLAIN | {f.Ref}
 _PATIENCE = 0.2
 _NAMED = {
     "load_module": "an import",
@@ -46,6 +48,7 @@ class Inbox(Peer):
         self._tries = _TRIES
         self._abandoned: set[int] = set()
         self._freed: list[object] = []
+        self.pumped = False  # whether output has come since somebody left
 
     # ------------------------------------------------------------ reading
 
@@ -60,6 +63,7 @@ class Inbox(Peer):
             if self.process.pidfd in fds:
                 return self._end()
             found = self.process.pump()
+            self.pumped = self.pumped or found
             if self._fd not in fds:
                 return None
             if found and self._tries:
@@ -77,6 +81,9 @@ class Inbox(Peer):
             frame = f.decode(packet)
             if type(frame) is f.Spilled:
                 frame = f.decode(self.revival.body(frame.body))
+            if type(frame) is f.Failure or (type(frame) is f.Reply and type(frame.value) not in _DATA):
+                # Its thread takes it up later, when another may have read that the companion drops these.
+                self.lent.find(frame)
         except (
             msgspec.MsgspecError,
             ValueError,
@@ -136,6 +143,9 @@ class Inbox(Peer):
             self._wake()
         if self.process.looking:
             self.process.arm()
+        if self.pumped:
+            self.pumped = False
+            self.process.look_again()  # we may have read the ring of a frame that we have not read
         while self._freed:
             self._freed.pop()  # a `__del__` may call the companion, which the reader could not
 

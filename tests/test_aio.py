@@ -918,3 +918,12 @@ def test_a_keyboardinterrupt_of_the_main_session_interrupts_what_its_loop_awaits
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(use())
     assert companion.run("kept") == 1
+
+
+def test_a_call_of_a_task_that_comes_right_behind_the_reply_of_a_cell_is_not_overlooked(there: There) -> None:
+    heard: list[int] = []
+    there.companion.push({"hear": lambda i: heard.append(i)})
+    there("async def tell(i): hear(i)")
+    for i in range(200):
+        there(f"print('x')\ntask = asyncio.create_task(tell({i}))")
+        until(lambda i=i: heard == list(range(i + 1)), 5)  # type: ignore[misc]

@@ -263,7 +263,7 @@ class Keeper:
         """Run a cell that awaits something to its end."""
         if self.loop.is_running():
             return self._apart(coroutine)
-        task = self.living().create_task(self._drive(coroutine))
+        task = self.living().create_task(self._driven(coroutine))
         outer = self._cell, self._struck, self.depth
         self._cell, self._struck, self.depth = task, False, len(self.talk.active)
         try:
@@ -286,11 +286,14 @@ class Keeper:
         loop, task = asyncio.new_event_loop(), asyncio.current_task(self.loop)
         _run_really(None)
         try:
-            return loop.run_until_complete(self._drive(coroutine))
+            return loop.run_until_complete(self._driven(coroutine))
         finally:
             loop.close()
             _run_really(self.loop)
             assert asyncio.current_task(self.loop) is task
+
+    async def _driven(self, coroutine: Any) -> Any:
+        return await self._drive(coroutine)
 
     @types.coroutine
     def _drive(self, coroutine: Any) -> Any:
