@@ -202,7 +202,7 @@ class Awaits:
 
     def cancel(self, number: int) -> None:
         """Cancel an async function that the companion has called; of number 0 there is none."""
-        found = self._running.get(number)
+        found = self._running.get(number) if type(number) is int else None
         if found is not None:
             loop, task = found
             loop.call_soon_threadsafe(task.cancel)

@@ -249,16 +249,15 @@ def test_an_interrupt_of_an_awaiting_cell_is_a_keyboardinterrupt_there_and_spare
     there: There,
 ) -> None:
     there("other = asyncio.create_task(sleeper())")
-    number_of = there.companion.interrupt
 
     def strike() -> None:
         until(lambda: "waiting" in there.companion.logs())
-        number_of()
+        there.companion.interrupt()
 
     thread = threading.Thread(target=strike)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        there("print('waiting')\ntry:\n    await asyncio.sleep(100)\nfinally:\n    after = 1")
+        there("try:\n    print('waiting')\n    await asyncio.sleep(100)\nfinally:\n    after = 1")
     thread.join()
     assert there("after, other.done()") == (1, False)
     assert there("await double(2)") == 4
@@ -836,7 +835,7 @@ def test_cancelling_interrupts_the_cell_and_keeps_the_names(companion: Companion
     async def use() -> None:
         task = asyncio.create_task(
             companion.aio.run(
-                "import time\nprint('go')\ntry:\n    while True: time.sleep(0.01)\n"
+                "import time\ntry:\n    print('go')\n    while True: time.sleep(0.01)\n"
                 "except KeyboardInterrupt:\n    caught = True\n    raise"
             )  # fmt: skip
         )
