@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from isolate_magic import output, spawner
+from isolate_magic.aio import Aio
 from isolate_magic.cells import Shown, timed
 from isolate_magic.errors import StartError
 from isolate_magic.interrupts import Postponed
@@ -65,6 +66,7 @@ class Companion:
         self._lock = threading.RLock()
         self._owner = os.getpid()
         self._prompt = 0
+        self.aio = Aio(self)
         with _lock:
             if name in _companions:
                 raise ValueError(f"there is a companion {name!r} already; get_companion({name!r}) returns it")

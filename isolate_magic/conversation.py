@@ -10,10 +10,12 @@ import json
 import socket
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, NoReturn
 
 from isolate_magic import watch as watches
 from isolate_magic.arguments import Arguments
+from isolate_magic.awaits import Awaits, jobs
 from isolate_magic.desk import Desk
 from isolate_magic.errors import StaleProxyError, TransferError
 from isolate_magic.inbox import Inbox
@@ -69,6 +71,7 @@ class Conversation(Inbox):
         self.revival = Revival(self)
         self.arguments = Arguments(self)
         self.desk = Desk(self)
+        self.awaits = Awaits(self)
         self.poured = self.desk.poured
         self.renew: Any = None
         self.latest = 0  # the request made last: what was looked at before it may have changed
@@ -239,7 +242,9 @@ class Conversation(Inbox):
 
     def lend(self, function: Any) -> int:
         """Lend a function of ours to the companion and return its number."""
-        return self.lent.lend(function)
+        number = self.lent.lend(function)
+        self.awaits.note(number, function)
+        return number
 
     # ------------------------------------------------------------ requests
 
@@ -257,7 +262,11 @@ class Conversation(Inbox):
         __tracebackhide__ = True
         self.latest = number
         if not in_main_thread():
-            return self.exchange(number, packet, what)
+            job = jobs.get(get_ident()) if jobs else None
+            if job is None:
+                return self.exchange(number, packet, what)
+            with job.at(self.process, number):
+                return self.exchange(number, packet, what)
         outer = self.hold
         hold = Hold(self.process, number)
         try:
@@ -271,11 +280,11 @@ class Conversation(Inbox):
             try:
                 hold.deliver()
             except BaseException:
-                self._put_away(frame)
+                self.put_away(frame)
                 raise
         return frame
 
-    def _put_away(self, frame: Any) -> None:
+    def put_away(self, frame: Any) -> None:
         """Adopt and drop what came although it is no longer wanted, so that the companion can free it."""
         value = frame.value if type(frame) is f.Reply else frame.fault
         if type(value) not in _PLAIN and not self.closed:

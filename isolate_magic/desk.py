@@ -8,8 +8,10 @@ from __future__ import annotations
 import operator
 import socket
 import threading
+from collections.abc import Callable
 from functools import partial
 from itertools import count
+from types import CoroutineType
 from typing import Any
 
 from isolate_magic.errors import TransferError
@@ -97,11 +99,29 @@ class Desk:
             return
         try:
             result = self._run(function, args, kwargs)
-            packet = f.encode(f.Reply(frame.number, talk.arguments.result(result, held)))
-            if len(packet) > f.PACKET:
-                packet = f.encode(f.Reply(frame.number, talk.arguments.packed(result, held)))
+            if type(result) is CoroutineType:
+                talk.awaits.answer(frame, function, result)
+                return
         except BaseException as error:  # border: the function's exception belongs to the companion's caller
-            packet = f.encode(self._failure(frame.number, error, held))
+            self._send(f.encode(self._failure(frame.number, error, held)))
+            return
+        self.reply(frame.number, lambda: result)
+
+    def reply(self, number: int, outcome: Callable[[], Any]) -> None:
+        """Send what a function of ours has come to.
+
+        Args:
+            number: the companion's request.
+            outcome: returns the result or raises what the function has raised.
+        """
+        talk, held = self.talk, list[Any]()
+        try:
+            result = outcome()
+            packet = f.encode(f.Reply(number, talk.arguments.result(result, held)))
+            if len(packet) > f.PACKET:
+                packet = f.encode(f.Reply(number, talk.arguments.packed(result, held)))
+        except BaseException as error:  # border: as above, and packing runs the result's own methods
+            packet = f.encode(self._failure(number, error, held))
         for claim in held:
             claim.times = 0  # the companion frees the memory itself when it has taken the result
         self._send(packet)
@@ -117,6 +137,8 @@ class Desk:
             raise TypeError("only calls are served here")
         if frame.target == 0 and frame.name == "memfd":
             return self._memfd
+        if frame.target == 0 and frame.name == "cancel":
+            return self.talk.awaits.cancel
         found = self.talk.lent[frame.target] if frame.target > 1 else None
         if frame.name and frame.name in offers(found):
             return partial(_use, found, frame.name)

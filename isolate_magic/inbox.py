@@ -10,11 +10,13 @@ import msgspec
 from isolate_magic.desk import Desk
 from isolate_magic.errors import ProcessTerminationError, ProtocolError, TransferError
 from isolate_magic.link import frames as f
+from isolate_magic.link import values
 from isolate_magic.link.peer import Peer, Slot
 from isolate_magic.link.refs import Lent
 from isolate_magic.revival import Revival
 
 _TRIES = 64
+_DATA = values.PLAIN | {f.Ref}
 _PATIENCE = 0.2
 _NAMED = {
     "load_module": "an import",
@@ -46,6 +48,7 @@ class Inbox(Peer):
         self._tries = _TRIES
         self._abandoned: set[int] = set()
         self._freed: list[object] = []
+        self.pumped = False  # whether output has come since somebody left
 
     # ------------------------------------------------------------ reading
 
@@ -55,16 +58,8 @@ class Inbox(Peer):
         Output that was written before a reply is shown before the reply is taken.
         """
         ready = self.spin.wait() or self.process.poll.poll()  # both look at all descriptors together
-        if len(ready) > 1 or ready[0][0] != self._fd:
-            fds = {fd for fd, _ in ready}
-            if self.process.pidfd in fds:
-                return self._end()
-            found = self.process.pump()
-            if self._fd not in fds:
-                return None
-            if found and self._tries:
-                self._tries -= 1  # a flood of output may not hold back a frame for ever
-                return None
+        if (len(ready) > 1 or ready[0][0] != self._fd) and not self._show({fd for fd, _ in ready}):
+            return None
         self._tries = _TRIES
         try:
             size = self.sock.recv_into(self._packet)
@@ -76,6 +71,9 @@ class Inbox(Peer):
             frame = f.decode(self._view[:size])
             if type(frame) is f.Spilled:
                 frame = f.decode(self.revival.body(frame.body))
+            if type(frame) is f.Failure or (type(frame) is f.Reply and type(frame.value) not in _DATA):
+                # Its thread takes it up later, when another may have read that the companion drops these.
+                self.lent.find(frame)
         except (
             msgspec.MsgspecError,
             ValueError,
@@ -88,6 +86,18 @@ class Inbox(Peer):
                 self.process.kill("protocol", f"protocol error: a frame that cannot be read ({error})")
             return self._end()
         return frame
+
+    def _show(self, ready: set[int]) -> bool:
+        """Show output, or notice the end; return whether a frame may be taken now."""
+        if self.process.pidfd in ready:
+            self._end()
+            return False
+        found = self.process.pump()
+        self.pumped = self.pumped or found
+        if found and self._tries and self._fd in ready:
+            self._tries -= 1  # a flood of output may not hold back a frame for ever
+            return False
+        return self._fd in ready
 
     def _end(self) -> None:
         """Take what the dead companion has left, and close; call it as the reader."""
@@ -115,14 +125,19 @@ class Inbox(Peer):
         self._followers.clear()
         self.let_go(reason)
 
-    def idle(self) -> None:
-        """Take what has come while nobody waits (background thread, as the reader)."""
+    def idle(self) -> bool:
+        """Take what has come while nobody waits (background thread, as the reader).
+
+        Returns:
+            whether there may be more.
+        """
         for _ in range(100):
             if self.closed or not self.process.poll.poll(0):
-                return
+                return False
             frame = self.receive()
             if frame is not None:
                 self.route(frame, None)
+        return True
 
     def left(self) -> None:
         """Wake the next reader, and let the background thread watch again if it has stood back."""
@@ -130,6 +145,9 @@ class Inbox(Peer):
             self._wake()
         if self.process.looking:
             self.process.arm()
+        if self.pumped:
+            self.pumped = False
+            self.process.look_again()  # we may have read the ring of a frame that we have not read
         while self._freed:
             self._freed.pop()  # a `__del__` may call the companion, which the reader could not
 
@@ -217,7 +235,9 @@ class Inbox(Peer):
         It serves one thread's request after the other, so that is the oldest, or the request that a
         callback of that one has made, and so on.
         """
-        waiting = {number: slot.what[2] for number, slot in list(self.slots.items()) if slot.frame is None}
+        open_ = [(number, slot) for number, slot in list(self.slots.items()) if slot.frame is None]
+        calls = [(number, slot) for number, slot in open_ if not slot.later]
+        waiting = {number: slot.what[2] for number, slot in calls or open_}
         number = min((number for number, outer in waiting.items() if outer not in waiting), default=0)
         while inner := [inside for inside, outer in waiting.items() if outer == number]:
             number = max(inner)

@@ -176,11 +176,24 @@ class Process:
         if self.talk.reader.acquire(False):
             try:
                 self.looking = False
-                self.talk.idle()
+                more = self.talk.idle()
             finally:
                 self.talk.reader.release()
             self.arm()
+            if more:
+                watch().later(0.0, self._look)
             self.talk.left()
+        else:
+            self.talk.pumped = True  # whoever reads looks again when it leaves
+
+    def look_again(self) -> None:
+        """Let the background thread look, if a frame lies in the channel that nobody waits for."""
+        left = select.poll()
+        with self._lock:
+            if self.pidfd >= 0:
+                left.register(self.talk.sock, select.POLLIN)
+        if left.poll(0):
+            watch().later(0.0, self._look)
 
     def pump(self) -> bool:
         """Read the pipes once; return whether there was anything. A closed pipe is not watched again."""

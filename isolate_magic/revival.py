@@ -6,6 +6,7 @@ companion's word beyond the fixed names below. What does not fit raises, and end
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import ctypes
 import os
@@ -20,7 +21,7 @@ from typing import Any
 import psutil
 
 from isolate_magic.errors import CompanionExit, NotSupported, TransferError
-from isolate_magic.link import bulk, copying, mirror, shared, values
+from isolate_magic.link import awaiting, bulk, copying, mirror, shared, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.foreign import numpy as foreign_numpy
 from isolate_magic.link.foreign import torch as foreign_torch
@@ -150,6 +151,8 @@ class Revival:
         if cls is None and module == "builtins":
             cls = getattr(builtins, leaf, None)
             cls = cls if isinstance(cls, type) and issubclass(cls, BaseException) else None
+        elif cls is None and module == "asyncio" and leaf in awaiting.ERRORS:
+            cls = getattr(asyncio, leaf, None)
         elif cls is None and module == "numpy":
             import numpy as np
 
@@ -230,7 +233,8 @@ class Revival:
             made = self.mirror(name)
             cls: Any = made.__dict__.get("_isolate_origin_") or made
         else:
-            cls = _OUR_ERRORS.get(name) or self._twin(f"builtins.{name}")
+            ours = name.startswith("asyncio.")
+            cls = _OUR_ERRORS.get(name) or self._twin(name if ours else f"builtins.{name}")
         if not issubclass(cls, BaseException):
             raise ValueError(f"{cls.__name__} is no exception")
         if issubclass(cls, SystemExit):

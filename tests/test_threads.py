@@ -188,3 +188,90 @@ def test_eight_threads_with_large_arguments_and_results_get_their_own(
             return all(turn(body, callback)[:-1] == body[::-1] for _ in range(5))
 
         assert side_by_side(8, work) == [True] * 8
+
+
+def test_eight_threads_nest_five_deep_each_in_its_own_thread_with_exceptions(companion: Companion) -> None:
+    through = companion.run("def through(f, *args): return f(*args)\nthrough")
+
+    def work(index: int) -> bool:
+        def down(depth: int) -> int:
+            ran_in.add(threading.get_ident())
+            if not depth:
+                raise errors[-1]
+            return through(down, depth - 1)  # type: ignore[no-any-return]
+
+        ran_in: set[int] = set()
+        errors: list[KeyError] = []
+        for round_ in range(5):
+            errors.append(KeyError(index, round_))
+            with pytest.raises(KeyError) as caught:
+                down(5)
+            if caught.value is not errors[-1]:
+                return False
+        return ran_in == {threading.get_ident()}
+
+    assert side_by_side(8, work) == [True] * 8
+
+
+def test_calls_of_several_threads_take_turns_in_the_one_thread_of_the_companion(companion: Companion) -> None:
+    enter = companion.run(
+        "import threading, time\nspans = []\ndef enter():\n    began = time.monotonic()\n    time.sleep(0.02)\n"
+        "    spans.append((began, time.monotonic()))\n    return threading.get_ident()\nenter"
+    )
+    assert len(set(side_by_side(6, lambda _: enter()))) == 1
+    spans = sorted(companion.run("tuple(spans)"))
+    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert companion.run("threading.active_count()") == 1
+
+
+def test_an_interrupt_of_one_threads_call_leaves_the_others_alone(companion: Companion) -> None:
+    nap = companion.run(
+        "import time\ndef nap(i):\n    print('go', i)\n    time.sleep(0.1)\n    return i\n"
+        "def hang():\n    print('hanging')\n    while True: time.sleep(0.01)\nnap"
+    )
+    hang = companion.pull("hang")
+    outcome: list[BaseException] = []
+
+    def stuck() -> None:
+        try:
+            hang()
+        except KeyboardInterrupt as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=stuck)
+    thread.start()
+    until(lambda: "hanging" in companion.logs())
+    results: list[int] = []
+    others = [threading.Thread(target=lambda i=i: results.append(nap(i))) for i in range(4)]  # type: ignore[misc]
+    for other in others:
+        other.start()
+    until(lambda: len(companion._process.talk.slots) == 5)  # type: ignore[union-attr]
+    assert companion.interrupt() is True
+    for waiting in (thread, *others):
+        waiting.join(10)
+    assert len(outcome) == 1
+    assert sorted(results) == [0, 1, 2, 3]
+
+
+def test_a_callback_that_is_interrupted_in_one_thread_leaves_the_callbacks_of_others_alone(
+    companion: Companion,
+) -> None:
+    through = companion.run("def through(f, *args): return f(*args)\nthrough")
+    inside = threading.Event()
+
+    def raising() -> None:
+        inside.set()
+        raise KeyboardInterrupt
+
+    def quiet(x: int) -> int:
+        assert inside.wait(10)
+        return x + 1
+
+    def work(index: int) -> object:
+        if index:
+            return through(quiet, index)
+        with pytest.raises(KeyboardInterrupt):
+            through(raising)
+        return "interrupted"
+
+    assert side_by_side(5, work) == ["interrupted", 2, 3, 4, 5]

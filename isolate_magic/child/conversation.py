@@ -216,11 +216,7 @@ class Conversation(Serving):
         if here:
             self.interruptible = False
         try:
-            reply = self._ask(target, name, args, kwargs)
-            if type(reply) is f.Failure:
-                raise self.faults.revive(reply.fault)
-            result = values.unwrap(reply.value, self._incoming)
-            self._taken(reply.value)
+            result = self.outcome(self._ask(target, name, args, kwargs))
         finally:
             if here:
                 self.interruptible = interruptible
@@ -229,14 +225,26 @@ class Conversation(Serving):
         return result
 
     def _ask(self, target: int, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
-        stack = self._stack()
-        within = stack[-1] if stack else 0
+        return self.exchange(*self.request(self.tasks.within(), target, name, args, kwargs))
+
+    def request(
+        self, within: int, target: int, name: str, args: Any, kwargs: dict[str, Any]
+    ) -> tuple[int, bytes]:
+        """Make a call of the host ready: return its number and its packet."""
         number = next(self.numbers)
         wrapped = {key: self.wrap(value) for key, value in kwargs.items()}
         packet = f.encode(
             f.Call(number, within, target, name, tuple(map(self.wrap, args)), wrapped, take(self.drops))
         )
-        return self.exchange(number, self.fitting(packet))
+        return number, self.fitting(packet)
+
+    def outcome(self, reply: Any) -> Any:
+        """Return what the host has answered, or raise it."""
+        if type(reply) is f.Failure:
+            raise self.faults.revive(reply.fault)
+        result = values.unwrap(reply.value, self._incoming)
+        self._taken(reply.value)
+        return result
 
     def _taken(self, value: Any) -> None:
         """Free the memory that the host has put a callback's result into."""

@@ -8,8 +8,8 @@ import traceback
 from typing import Any
 
 from isolate_magic.errors import NotSupported, TransferError
+from isolate_magic.link import awaiting, values
 from isolate_magic.link import frames as f
-from isolate_magic.link import values
 from isolate_magic.link.copying import Copier, NoData
 from isolate_magic.link.packing import HostError
 from isolate_magic.link.proxy import claim_of
@@ -56,6 +56,8 @@ class Faults:
         ref = None
         if kind in (TransferError, NotSupported):
             name, lines = f"isolate_magic.{name}", ()
+        elif awaiting.twin(kind):
+            name = awaiting.twin(kind)
         elif getattr(builtins, name, None) is not kind:
             name, ref = self.talk.lent.pin(kind), self.talk.lend(error)
         if lines is None:

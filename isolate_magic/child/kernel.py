@@ -136,7 +136,7 @@ def build() -> CompanionKernel:
 
 def _warm(kernel: CompanionKernel) -> None:
     """Run one silent cell, so that no companion pays for what IPython does the first time."""
-    fresh_loop()
+    asyncio.set_event_loop(asyncio.new_event_loop())
     finish(kernel.do_execute("None", silent=True, store_history=False))
     kernel.shell.display_formatter.format(0)
     asyncio.get_event_loop().close()
@@ -208,8 +208,3 @@ def _count_to(shell: Any, number: int) -> None:
     history = shell.history_manager
     for inputs in (history.input_hist_parsed, history.input_hist_raw):
         inputs.extend([""] * (shell.execution_count - len(inputs)))
-
-
-def fresh_loop() -> None:
-    """Give the companion an event loop of its own; one made before the fork would share its epoll."""
-    asyncio.set_event_loop(asyncio.new_event_loop())

@@ -26,7 +26,7 @@ from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
 from isolate_magic.child.standins import HostFunction
 from isolate_magic.errors import TransferError
-from isolate_magic.link import bulk, memory, values
+from isolate_magic.link import awaiting, bulk, memory, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.copying import Copier, NoData
 from isolate_magic.link.foreign import numpy as foreign_numpy
@@ -90,6 +90,16 @@ class Service:
         """Call a function that the host has sent."""
         return function(*args, **kwargs)
 
+    # ------------------------------------------------------------ what is awaited
+
+    def begin(self, target: Any, name: str, args: Any, inside: bool) -> Any:
+        """Start a task that awaits `target`, or what its method `name` returns; the reply comes later."""
+        return self.talk.tasks.begin(self.talk.active[-1], target, name, args, inside)
+
+    def cancel(self, number: int) -> Any:
+        """Cancel the task that a request has started."""
+        return self.talk.tasks.cancel(self.talk.active[-1], number)
+
     # ------------------------------------------------------------ modules
 
     def load_module(self, name: str, path: list[str] | None = None) -> Any:
@@ -146,8 +156,12 @@ class Service:
         """Return the name of a class that is the host's own as well, because its values travel."""
         if cls in values.TWINS:
             return f"{cls.__module__}.{cls.__qualname__}"
-        if issubclass(cls, BaseException) and getattr(builtins, cls.__name__, None) is cls:
-            return f"builtins.{cls.__name__}"
+        if issubclass(cls, BaseException):
+            return (
+                f"builtins.{cls.__name__}"
+                if getattr(builtins, cls.__name__, None) is cls
+                else awaiting.twin(cls)
+            )
         numpy = sys.modules.get("numpy") if self.talk.host_has_numpy and cls.__module__ == "numpy" else None
         if numpy is None or not issubclass(cls, (numpy.generic, numpy.dtype)):
             return ""

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from isolate_magic.child import operators, streams
 from isolate_magic.child.faults import Faults
+from isolate_magic.child.loop import REST, Keeper
 from isolate_magic.child.service import Service
+from isolate_magic.child.tasks import LATER, Tasks
 from isolate_magic.link import frames as f
 from isolate_magic.link import memory
 from isolate_magic.link.layout import BOARD
@@ -58,6 +61,8 @@ class Serving(Peer):
         self._aside = threading.local()
         self._recent: deque[int] = deque(maxlen=64)
         self._serial = 0
+        self.keeper = Keeper(self, kernel.shell)
+        self.tasks = Tasks(self, self.keeper)
         os.register_at_fork(after_in_child=self._in_fork)
 
     def serve(self) -> None:
@@ -72,6 +77,7 @@ class Serving(Peer):
             return super().wait(slot)
         # One queue for all levels: what another thread reads for us is served wherever we wait next.
         slot.requests = self.unclaimed
+        slot.bell = self.keeper.bell
         outer, self.home = self.home, slot
         try:
             return super().wait(slot)
@@ -80,11 +86,28 @@ class Serving(Peer):
 
     def receive(self) -> Any:
         """Wait for a frame of the host; leave when the host has closed the channel."""
+        keeper = self.keeper
+        if keeper.loop.touched and keeper.wants_to_run():
+            if keeper.readable:
+                keeper.readable = False
+                return self.receive_now()
+            self.unclaimed.append(REST)
+            return None
         self.spin.wait()
         packet = self.next_packet()
         if not packet or self.forked:
             os._exit(0)
         return f.decode(packet)
+
+    def receive_now(self) -> Any:
+        """Return a frame that has come, or None; as `receive`."""
+        try:
+            size = self.sock.recv_into(self._packet, 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:  # another thread has read it
+            return None
+        if not size or self.forked:
+            os._exit(0)
+        return f.decode(self._view[:size])
 
     def event(self, frame: Any) -> None:
         """Put a release by for `answer`: a `__del__` may call the host, which the reader could not."""
@@ -106,9 +129,13 @@ class Serving(Peer):
             number = self.active[-1] if self.active else 0
         self._serial = serial
         if number in self.active:
-            if self.interruptible:
+            if not self.interruptible:
+                self.due.add(number)
+            elif not self.keeper.strikes():
                 raise KeyboardInterrupt
-            self.due.add(number)
+        elif number in self.tasks.running:
+            if not self.tasks.strikes(number):
+                raise KeyboardInterrupt
         elif number and number not in self._recent:
             self.due.add(number)  # the request is still on its way
 
@@ -120,6 +147,8 @@ class Serving(Peer):
             self._answer_aside(frame)
             return
         if type(frame) is f.Release:
+            if frame is REST:
+                self.keeper.idle()
             self.lent.drop(frame.drops)
             memory.tidy()
             return
@@ -132,10 +161,13 @@ class Serving(Peer):
         except BaseException as error:  # border: user code may raise anything
             self.interruptible = False
             failure = error
-        self._reply(number, value, failure, watched)
+        if value is not LATER:
+            self._reply(number, value, failure, watched)
+            self._recent.append(number)
+            if failure is not None and type(frame) is f.Call and frame.name == "begin":
+                self.ring()  # no thread of the host waits for it
         value = failure = None
         _look_after_memory(frame)
-        self._recent.append(number)
         self.active.pop()
         if self.due:
             self.due.discard(number)
@@ -204,7 +236,9 @@ class Serving(Peer):
         stack: list[int] = self._aside.active
         return stack
 
-    def _reply(self, number: int, value: Any, failure: BaseException | None, watched: list[Watch]) -> None:
+    def _reply(
+        self, number: int, value: Any, failure: BaseException | None, watched: Sequence[Watch] = ()
+    ) -> None:
         if self.forked:  # user code forked and let the copy run on; only the original may answer
             os._exit(0)
         while self.drops:
@@ -237,7 +271,7 @@ class Serving(Peer):
 
     def exchange(self, number: int, packet: bytes, what: Any = None) -> Any:
         """Send a request and wait for its reply; the host is woken if it waits for nothing of ours."""
-        if not self._stack():
+        if not self._stack() or self.keeper.loop.is_running():
             slot = self.slots[number] = Slot(what)
             try:
                 self.sock.send(packet)
@@ -259,7 +293,7 @@ class Serving(Peer):
             self.interruptible = False
         try:
             order.show(lambda number: self.send(f.encode(f.Event(number, kind, content))))
-            if not self._stack():
+            if not self._stack() or self.tasks.running:
                 self.ring()
         finally:
             if here:

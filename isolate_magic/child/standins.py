@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import io
 import types
@@ -64,6 +65,18 @@ class HostFunction(StandIn):
 
     def __repr__(self) -> str:
         return f"<function {self.__name__} of the main session>"
+
+
+class AsyncHostFunction(HostFunction):
+    """Stand for an async function of the main session: it runs in an event loop there."""
+
+    _is_coroutine = getattr(asyncio.coroutines, "_is_coroutine", None)  # asyncio.iscoroutinefunction
+    _is_coroutine_mark = getattr(inspect, "_is_coroutine_mark", None)  # inspect.iscoroutinefunction, 3.12
+
+    async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the function there; the loop here goes on meanwhile."""
+        claim = self._isolate_
+        return await claim.owner.tasks.call_host(claim.number, args, kwargs)
 
 
 class HostIterator(StandIn):
@@ -154,6 +167,7 @@ io.TextIOBase.register(HostText)
 io.BufferedIOBase.register(HostBytes)
 
 CLASSES: dict[str, type[StandIn]] = {
-    "function": HostFunction, "iterator": HostIterator, "generator": HostGenerator,
+    "function": HostFunction, "async function": AsyncHostFunction, "iterator": HostIterator,
+    "generator": HostGenerator,
     "sort key": HostKey, "text": HostText, "file": HostBytes,
 }  # fmt: skip

@@ -12,7 +12,6 @@ import sys
 from functools import partial
 from typing import Any
 
-from isolate_magic.child import kernel as kernels
 from isolate_magic.child import last_words, linux, streams
 from isolate_magic.child.conversation import Conversation
 from isolate_magic.link.layout import BOARD_SIZE
@@ -79,4 +78,3 @@ def _settle(start: dict[str, Any]) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.seed()
-    kernels.fresh_loop()

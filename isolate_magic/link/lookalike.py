@@ -13,7 +13,7 @@ _CLASSES: tuple[Any, ...] = (
     list, dict, set, frozenset, tuple, bytearray, collections.deque, collections.OrderedDict,
     collections.defaultdict, collections.Counter, collections.ChainMap, type({}.keys()), type({}.values()),
     type({}.items()), types.MappingProxyType, types.GeneratorType, types.FunctionType,
-    types.BuiltinFunctionType, types.MethodType,
+    types.BuiltinFunctionType, types.MethodType, types.CoroutineType, types.AsyncGeneratorType,
 )  # fmt: skip
 REAL: dict[str, type] = {f"{cls.__module__}.{cls.__qualname__}": cls for cls in _CLASSES}
 """By the full name of the remote class, the class here that its instances pass for."""

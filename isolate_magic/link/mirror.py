@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from isolate_magic.errors import TransferError
-from isolate_magic.link import lookalike
+from isolate_magic.link import awaiting, lookalike
 from isolate_magic.link.attributes import Attribute, attributes
 from isolate_magic.link.deriving import derive
 from isolate_magic.link.foreign import ufuncs
@@ -233,13 +233,15 @@ def _make_proxy(told: Description, space: dict[str, Any]) -> type:
         space[name.lstrip("-")] = None if name[0] == "-" else _forward(name)
     if real in lookalike.CONCATENATED and "__radd__" not in names:
         space["__radd__"] = _concatenate
-    space |= ufuncs.protocols(told.special)
+    space |= ufuncs.protocols(told.special) | awaiting.methods(told.special)
     bases = tuple(base for base in told.bases if issubclass(base, Proxy))
     if full in ITERATORS:
         bases = (Iterating,)
         space.pop("__next__", None)
     elif not bases:
-        bases = (Function if told.callable_text else Proxy,)
+        bases = (awaiting.BASES.get(full, Function if told.callable_text else Proxy),)
+    if full == "builtins.async_generator":
+        del space["__aiter__"]  # of the base: itself, without a round trip
     if told.callable_text:
         space |= {"__module__": ModuleName(told.module), "__doc__": Function.__dict__["__doc__"]}
     elif "__call__" in space:

@@ -16,6 +16,7 @@ import cloudpickle
 
 from isolate_magic.errors import TransferError
 from isolate_magic.link import shared
+from isolate_magic.link.awaiting import asynchronous
 from isolate_magic.link.foreign import numpy as foreign_numpy
 from isolate_magic.link.foreign import torch as foreign_torch
 from isolate_magic.link.functions import may_stay, shape, travels
@@ -71,7 +72,8 @@ class Packer(cloudpickle.Pickler):
         if kind:
             return self._in_place(obj, kind)
         if may_stay(obj) and id(obj) not in self._sent and not travels(obj):
-            return _stand_in, (self._lend(obj), "function", _name(obj), shape(obj))
+            kind = "async function" if asynchronous(obj) else "function"
+            return _stand_in, (self._lend(obj), kind, _name(obj), shape(obj))
         foreign = self._foreign(obj)
         if foreign is not None:
             return foreign

@@ -28,14 +28,16 @@ class Slot:
         frame: the reply, once it is there.
         requests: requests of the other side that this thread shall serve.
         what: what was asked, for the crash report.
+        later: whether an event loop waits for it instead of a thread.
     """
 
     __slots__ = ("bell", "frame", "requests", "what")
+    later = False
 
     def __init__(self, what: Any = None) -> None:
         self.frame: Any = None
         self.requests: deque[Any] = deque()
-        self.bell: threading.Semaphore | None = None
+        self.bell: Any = None
         self.what = what
 
 
@@ -198,6 +200,9 @@ class Peer:
         self.closed = True
         while self._followers:
             self._wake()
+        for slot in tuple(self.slots.values()):
+            if slot.later:
+                slot.bell.release()
 
     def _follow(self, slot: Slot) -> None:
         """Sleep until the reader has something for this slot, or stops reading."""

@@ -21,7 +21,7 @@ BLOCKED = frozenset({
     "__arrow_c_stream__", "__arrow_c_array__", "__arrow_c_schema__", "__dataframe__", "__getstate__",
     "__reduce__", "__reduce_ex__", "__copy__", "__deepcopy__", "__await__", "__aiter__", "__anext__",
     "__aenter__", "__aexit__", "__mro_entries__", "__set_name__", "__objclass__", "__array_function__",
-    "__array__",
+    "__array__", "_asyncio_future_blocking",
 })  # fmt: skip
 """Names that a proxy never forwards: they hand out addresses, or would change how Python sees it."""
 

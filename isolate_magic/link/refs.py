@@ -12,6 +12,8 @@ from collections import deque
 from itertools import count
 from typing import Any
 
+from isolate_magic.link import frames as f
+
 _PINNED = 1 << 62
 
 
@@ -49,12 +51,32 @@ class Lent:
         return number
 
     def __getitem__(self, number: int) -> Any:
-        """Return the object with this number.
+        """Return the object with this number; a `Found` brings it along.
 
         Raises:
             KeyError: no such object is lent.
         """
-        return self._objects[number][0]
+        found: Any = number
+        return found.thing if type(found) is Found else self._objects[number][0]
+
+    def find(self, value: Any) -> None:
+        """Replace the numbers of our objects in a frame value by the objects themselves."""
+        if type(value) is f.Own:
+            entry = self._objects.get(value.id)
+            if entry is not None:
+                value.id = Found(entry[0])  # type: ignore[assignment]
+        elif isinstance(value, f.Wire):
+            for name in value.__struct_fields__:
+                self.find(getattr(value, name))
+        elif type(value) is tuple:
+            for item in value:
+                self.find(item)
+        elif type(value) is dict:
+            for item in value.values():
+                self.find(item)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._objects
 
     def holds(self, obj: object) -> bool:
         """Return whether the other side holds this very object now."""
@@ -80,6 +102,15 @@ class Lent:
                     del self._objects[number], self._numbers[id(entry[0])]
                     gone.append(entry)
         return gone
+
+
+class Found:
+    """Stand in a frame for the number of a lent object, which may be dropped before the frame is used."""
+
+    __slots__ = ("thing",)
+
+    def __init__(self, thing: object) -> None:
+        self.thing = thing
 
 
 class Claim:
@@ -114,4 +145,4 @@ def take(drops: deque[tuple[int, int]]) -> tuple[int, ...]:
     return tuple(flat)
 
 
-__all__ = ["Claim", "Lent", "take"]
+__all__ = ["Claim", "Found", "Lent", "take"]
