@@ -21,6 +21,7 @@ import psutil
 from isolate_magic.errors import CompanionExit, NotSupported, TransferError
 from isolate_magic.link import bulk, copying, mirror, values
 from isolate_magic.link import frames as f
+from isolate_magic.link.foreign.numpy import dtype_of
 from isolate_magic.link.proxy import Module, remembered
 from isolate_magic.link.refs import Claim
 
@@ -90,6 +91,8 @@ class Revival:
                 raise ValueError("a record that does not fit its class")
             return tuple.__new__(cls, items)
         inner = partial(values.unwrap, other=self._other, depth=depth + 1)
+        if kind is f.Dtype:
+            return dtype_of(inner(value.told))
         return copying.rebuild(value, inner, self.body, self.fill)
 
     # ------------------------------------------------------------ proxies and classes
@@ -125,7 +128,7 @@ class Revival:
             import numpy as np
 
             cls = vars(np).get(leaf)
-            cls = cls if isinstance(cls, type) and issubclass(cls, np.generic) else None
+            cls = cls if isinstance(cls, type) and issubclass(cls, (np.generic, np.dtype)) else None
         if cls is None:
             raise ValueError(f"{name[:60]!r} is no class that both sides have")
         found: type = cls

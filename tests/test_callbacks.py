@@ -219,3 +219,18 @@ def test_large_arguments_of_a_callback_arrive(companion: Companion, argument: st
     companion.push({"take": lambda value: seen.append(len(value))})
     companion.run(f"take({argument})")
     assert seen == [len(eval(argument))]
+
+
+def test_a_function_that_has_travelled_is_one_function_on_both_sides(there: There) -> None:
+    def square(x: int) -> int:
+        return x * x
+
+    there("handlers = []\ndef register(f): handlers.append(f)\ndef unregister(f): handlers.remove(f)")
+    there.register(square)
+    assert there("handlers[0]") is square
+    assert there("handlers[0](3)") == 9
+    there.unregister(square)
+    assert there("len(handlers)") == 0
+    gone = weakref.ref(square)
+    del square
+    until(lambda: (gc.collect(), gone())[1] is None)

@@ -64,7 +64,7 @@ def test_a_cell_may_catch_the_interrupt_but_the_main_session_still_stops(compani
     thread = when(busy(companion), interrupt_me)
     with pytest.raises(KeyboardInterrupt):
         companion.run(
-            "import time\nprint('go')\ncaught = False\ntry:\n    while True: time.sleep(0.01)\n"
+            "import time\ncaught = False\ntry:\n    print('go')\n    while True: time.sleep(0.01)\n"
             "except KeyboardInterrupt: caught = True"
         )
     thread.join()

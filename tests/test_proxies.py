@@ -370,3 +370,24 @@ def test_stale_proxies_say_what_they_were_and_how_it_ended() -> None:
                 use()
         with pytest.raises(StaleProxyError):
             companion.load_module("json").dumps(items)
+
+
+def test_adding_a_remote_sequence_in_place_extends_the_list_here(there: There) -> None:
+    here = alias = [0]
+    here += there("[1, 2]")
+    assert here is alias
+    assert alias == [0, 1, 2]
+    here += there("__import__('collections').deque([3])")
+    assert alias == [0, 1, 2, 3]
+    assert [0] + there("[1]") == [0, 1]
+
+
+def test_operators_are_looked_up_on_the_type(there: There) -> None:
+    assert there("list[int]") == there("list[int]")
+    assert there("list[int]") != there("list[str]")
+
+
+def test_an_instance_of_a_remote_metaclass_is_one(there: There) -> None:
+    meta = there("class Meta(type): pass\nMeta")
+    assert isinstance(there("Meta('C', (), {})"), meta)
+    assert not isinstance(there.Plain, meta)

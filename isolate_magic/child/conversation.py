@@ -6,7 +6,6 @@ What goes out is data only; objects that are no data are lent by number.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import types
 import weakref
@@ -48,6 +47,8 @@ class Conversation(Serving):
         self.host_has_numpy = start["numpy"]
         self.adopted: weakref.WeakKeyDictionary[type, Claim] = weakref.WeakKeyDictionary()
         self._standins: weakref.WeakValueDictionary[int, StandIn] = weakref.WeakValueDictionary()
+        self.copies: weakref.WeakKeyDictionary[Any, Claim] = weakref.WeakKeyDictionary()
+        self._copied: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._fds: dict[bytes, int] = {}
         self._door = threading.Lock()
         packing.here = self
@@ -108,11 +109,11 @@ class Conversation(Serving):
             return f.Own(value._isolate_.number)
         if issubclass(kind, BaseException):
             return self.faults.fault(value)
-        numpy = sys.modules.get("numpy")
-        if numpy is not None and self.host_has_numpy and issubclass(kind, numpy.generic):
-            scalar = foreign_numpy.wrap_scalar(value) if kind is value.dtype.type else None
-            if scalar is not None:
-                return scalar
+        if kind is types.FunctionType and value in self.copies:
+            return f.Own(self.copies[value].number)
+        made = foreign_numpy.wrap_item(value, self.wrap) if self.host_has_numpy else None
+        if made is not None:
+            return made
         if issubclass(kind, tuple) and (number := self.record(value)) is not None and depth <= values.DEPTH:
             return f.Record(number, tuple(values.wrap(item, self._outgoing, depth + 1) for item in value))
         return self.lend(value)
@@ -177,6 +178,16 @@ class Conversation(Serving):
             self._standins[number] = found = CLASSES[kind](Claim(self, number, name), *told)
         else:
             found._isolate_.times += 1
+        return found
+
+    def copied(self, number: int, maker: Any, args: Any) -> Any:
+        """Return the copy of a host function: a new one only where there is none yet."""
+        found = self._copied.get(number)
+        if found is None:
+            self._copied[number] = found = maker(*args)
+            self.copies[found] = Claim(self, number, found.__qualname__)
+        else:
+            self.copies[found].times += 1
         return found
 
     def adopt(self, cls: type, number: int) -> None:

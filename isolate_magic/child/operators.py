@@ -24,6 +24,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "__format__": format,
     "__dir__": lambda target: tuple(name for name in dir(target) if type(name) is str),
     "__radd__": lambda target, left: operator.add(left, target),
+    "__instancecheck__": lambda target, thing: isinstance(thing, target),
     "__setattr__": setattr,
     "__delattr__": delattr,
 }
@@ -45,8 +46,10 @@ def method(target: Any, name: str) -> Callable[..., Any]:
     function = _OPERATORS.get(name)
     if function is not None:
         return partial(function, target)
-    found: Callable[..., Any] = getattr(target, name)
-    return partial(_reflected, found, _REFLECTED[name], target) if name in _REFLECTED else found
+    if name not in _REFLECTED:
+        found: Callable[..., Any] = getattr(target, name)
+        return found
+    return partial(_reflected, getattr(type(target), name), _REFLECTED[name], target)
 
 
 def _reflected(method: Callable[..., Any], reflected: str, target: Any, other: Any, *rest: Any) -> Any:
@@ -54,7 +57,7 @@ def _reflected(method: Callable[..., Any], reflected: str, target: Any, other: A
     kind = type(other)
     if reflected == "__radd__" and hasattr(kind, "__radd__"):
         return operator.add(target, other)  # `list.__add__` raises where it should say NotImplemented
-    answer = method(other, *rest)
+    answer = method(target, other, *rest)
     if answer is NotImplemented and kind is not type(target) and hasattr(kind, reflected) and not rest:
         return getattr(kind, reflected)(other, target)
     return answer

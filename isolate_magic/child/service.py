@@ -21,7 +21,7 @@ from typing import Any
 import cloudpickle
 from jupyter_client.jsonutil import json_default
 
-from isolate_magic.child import deriving, operators
+from isolate_magic.child import deriving, operators, ufuncs
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
 from isolate_magic.child.standins import HostFunction
@@ -148,7 +148,7 @@ class Service:
         if issubclass(cls, BaseException) and getattr(builtins, cls.__name__, None) is cls:
             return f"builtins.{cls.__name__}"
         numpy = sys.modules.get("numpy") if self.talk.host_has_numpy and cls.__module__ == "numpy" else None
-        if numpy is None or not issubclass(cls, numpy.generic):
+        if numpy is None or not issubclass(cls, (numpy.generic, numpy.dtype)):
             return ""
         return f"numpy.{cls.__name__}" if getattr(numpy, cls.__name__, None) is cls else ""
 
@@ -190,6 +190,14 @@ class Service:
         import numpy as np
 
         return np.asarray(target)
+
+    def ufunc(self, name: Any, method: str, inputs: Any, options: dict[str, Any]) -> Any:
+        """Call a ufunc of numpy's or scipy's."""
+        return ufuncs.ufunc(name, method, inputs, options)
+
+    def array_function(self, module: str, name: str, args: Any, options: dict[str, Any]) -> Any:
+        """Call a function of numpy's."""
+        return ufuncs.function(module, name, args, options)
 
     def shallow_copy(self, target: Any) -> Any:
         """Copy with `copy.copy`."""

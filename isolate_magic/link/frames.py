@@ -144,6 +144,12 @@ class Fault(Wire, tag=35):
     ref: Value = None
 
 
+class Dtype(Wire, tag=36):
+    """A numpy dtype: text, or for a structured one nested tuples (see `link/foreign/numpy.py`)."""
+
+    told: Value
+
+
 class List(Wire, tag=40):
     """A list that is being copied."""
 
@@ -265,7 +271,7 @@ Buffer = Union[Inline, Remote, Reserved, Poured]
 Value = Union[
     None, bool, int, float, str,
     Bytes, Big, Complex, Text, Tuple, Record, FrozenSet, Range, Slice, Constant, Moment, Number,
-    Scalar, Ref, Own, Fault, List, Dict, Set, ByteArray, Deque, Data, Array, Table, Pickled, Place,
+    Scalar, Ref, Own, Fault, List, Dict, Set, ByteArray, Deque, Data, Array, Table, Pickled, Place, Dtype,
 ]  # fmt: skip
 
 

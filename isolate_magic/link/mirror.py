@@ -8,7 +8,9 @@ the mirror of a namedtuple class is a real tuple class.
 from __future__ import annotations
 
 import copyreg
+import opcode
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from isolate_magic.errors import TransferError
 from isolate_magic.link import lookalike
 from isolate_magic.link.attributes import Attribute, attributes
 from isolate_magic.link.deriving import derive
+from isolate_magic.link.foreign import ufuncs
 from isolate_magic.link.proxy import BLOCKED, Function, ModuleName, Proxy, annotations_of, signature
 from isolate_magic.link.refs import Claim
 
@@ -48,6 +51,8 @@ class Description(NamedTuple):
     descriptors: tuple[str, ...] = ()
 
 
+_OPERATION = opcode.opmap["BINARY_OP"]
+_IN_PLACE = [name for name, _ in opcode._nb_ops].index("NB_INPLACE_ADD")  # type: ignore[attr-defined]
 _UNARY = (
     "neg pos abs invert int float complex index trunc floor ceil len length_hint next reversed bool hash iter"
 )
@@ -137,7 +142,9 @@ class Mirror(type):
 
     def __instancecheck__(cls, thing: Any) -> bool:
         kind = type(thing)
-        return type.__instancecheck__(cls, thing) or cls in _line(kind) or cls._isolate_asks_(kind)
+        if type.__instancecheck__(cls, thing) or cls in _line(kind) or cls._isolate_asks_(kind):
+            return True
+        return isinstance(thing, Mirror) and thing is not cls and _is_metaclass(cls, thing)
 
     def __subclasscheck__(cls, kind: type) -> bool:
         # Classes from here never make a call: the ABCs here look at every registered mirror.
@@ -161,6 +168,17 @@ class Mirror(type):
 _registering: set[type] = set()
 """Mirrors that are being registered with ABCs here, which first look whether they need to. The mirror of a
 remote ABC would say yes to that, and `match` would not take the new one for a sequence or a mapping."""
+
+
+def _is_metaclass(cls: Any, thing: Any) -> bool:
+    """Return whether a mirror is an instance of another one, a metaclass, over there."""
+    claim = cls.__dict__["_isolate_class_"]
+    if (
+        not any((up.__module__, up.__qualname__) == ("builtins", "type") for up in _line(cls))
+        or claim.owner.death
+    ):
+        return False
+    return bool(claim.owner.call(claim, "__instancecheck__", (thing,), {}))
 
 
 def _line(kind: type) -> frozenset[type]:
@@ -210,14 +228,11 @@ def _make_proxy(told: Description, space: dict[str, Any]) -> type:
     real = told.origin or lookalike.REAL.get(full)
     like = real or next((found for base in told.bases if (found := _likeness(base))), None)
     names = [name for name in told.special if name.lstrip("-") in SPECIAL]
-    if real in lookalike.CONCATENATED and "__radd__" not in names:
-        names.append("__radd__")  # `[1] + p`: a list here knows no proxy
     for name in names:
         space[name.lstrip("-")] = None if name[0] == "-" else _forward(name)
-    if "__array__" in told.special:
-        space["__array__"] = _as_array
-    if {"__array_ufunc__", "__array_priority__"} & set(told.special):
-        space["__array_ufunc__"] = None  # numpy here must leave `array + proxy` to the proxy (NEP 13)
+    if real in lookalike.CONCATENATED and "__radd__" not in names:
+        space["__radd__"] = _concatenate
+    space |= ufuncs.protocols(told.special)
     bases = tuple(base for base in told.bases if issubclass(base, Proxy))
     if not bases:
         bases = (Function if told.callable_text else Proxy,)
@@ -279,6 +294,15 @@ def _forward(name: str) -> Callable[..., Any]:
     return made
 
 
+def _concatenate(self: Any, left: Any) -> Any:
+    """Answer `[1] + p`, since a list knows no proxy; leave `items += p` to it: it extends itself."""
+    __tracebackhide__ = True
+    code, at = sys._getframe(1).f_code.co_code, sys._getframe(1).f_lasti
+    if code[at] == _OPERATION and code[at + 1] == _IN_PLACE and hasattr(type(left), "__iadd__"):
+        return NotImplemented
+    return self._isolate_.owner.call(self._isolate_, "__radd__", (left,), {})
+
+
 def _text(self: Any) -> Any:
     return self.__dict__.get("_isolate_text_", "")
 
@@ -331,10 +355,3 @@ def _record_method(name: str) -> Callable[..., Any]:
 
     method.__name__ = name
     return method
-
-
-def _as_array(self: Any, dtype: Any = None, copy: Any = None) -> Any:
-    if copy is False:
-        raise ValueError("an array in a companion cannot be had here without a copy")
-    array = self._isolate_.owner.copy(self._isolate_.owner.ask("array_of", self))
-    return array if dtype is None else array.astype(dtype, copy=False)

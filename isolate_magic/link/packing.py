@@ -80,6 +80,9 @@ class Packer(cloudpickle.Pickler):
         if isinstance(obj, type) and reduced is not NotImplemented and obj.__module__ != "builtins":
             maker, args, *rest = reduced
             return _copied_class, (self._lend(obj), maker, args), *rest
+        if type(obj) is types.FunctionType and reduced is not NotImplemented and id(obj) not in self._sent:
+            maker, args, *rest = reduced
+            return _copied_function, (self._lend(obj), maker, args), *rest
         return reduced
 
     def roll_back(self) -> None:
@@ -230,6 +233,10 @@ def _copied_class(number: int, maker: Any, args: Any) -> Any:
     cls = maker(*args)
     here.adopt(cls, number)
     return cls
+
+
+def _copied_function(number: int, maker: Any, args: Any) -> Any:
+    return here.copied(number, maker, args)
 
 
 def _host_error(number: int, text: str, maker: Any, args: Any) -> BaseException:

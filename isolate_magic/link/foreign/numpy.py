@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +64,25 @@ def _of_some_size(dtype: Any) -> Any:
     if not dtype.itemsize:
         raise ValueError(f"{dtype} has no size")
     return dtype
+
+
+def wrap_item(value: Any, wrap: Callable[[Any], Any]) -> Any:
+    """Turn a numpy scalar or a dtype into data, or return None if it is neither, or no plain one."""
+    np = sys.modules.get("numpy")
+    if np is None:
+        return None
+    if isinstance(value, np.generic):
+        return wrap_scalar(value) if type(value) is value.dtype.type else None
+    return wrap_dtype(value, wrap) if isinstance(value, np.dtype) else None
+
+
+def wrap_dtype(dtype: Any, wrap: Callable[[Any], Any]) -> f.Dtype | None:
+    """Turn a dtype into data, or return None if it is none of the plain ones."""
+    try:
+        told = describe(dtype)
+        return f.Dtype(wrap(told)) if dtype_of(told) == dtype and not dtype.isalignedstruct else None
+    except ValueError:
+        return None
 
 
 def wrap_scalar(value: Any) -> f.Scalar | None:

@@ -1,0 +1,102 @@
+"""numpy's functions of this session, called with proxies: they run where the proxies live (host).
+
+A ufunc comes here by `__array_ufunc__` (NEP 13), any other function by `__array_function__` (NEP 18).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from isolate_magic.errors import TransferError
+from isolate_magic.link.proxy import Proxy, copied
+
+_WRITING = frozenset({"copyto", "put", "place", "putmask", "fill_diagonal", "put_along_axis"})
+"""Functions that write into their first argument, which may be an array of this session."""
+
+
+def protocols(special: tuple[str, ...]) -> dict[str, Any]:
+    """Return the methods by which numpy knows the proxies of a class.
+
+    Args:
+        special: the special methods of the class, as in `mirror.Description`.
+    """
+    found: dict[str, Any] = {}
+    if "__array__" in special:
+        found["__array__"] = as_array
+    if "-__array_ufunc__" in special:
+        found["__array_ufunc__"] = None  # numpy must leave `array + proxy` to the proxy
+    elif "__array_ufunc__" in special or "__array_priority__" in special:
+        found["__array_ufunc__"] = array_ufunc
+    if "__array_function__" in special:
+        found["__array_function__"] = array_function
+    return found
+
+
+def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+    """Call a ufunc, or a method of it such as `reduce`, in the companion of `self`."""
+    __tracebackhide__ = True
+    name = _name(ufunc)
+
+    def call(**given: Any) -> Any:
+        __tracebackhide__ = True
+        return self._isolate_.owner.ask("ufunc", name, method, inputs, given)
+
+    return _into(call, options, ufunc.nout)
+
+
+def array_function(self: Any, function: Any, types: Any, args: Any, options: Any) -> Any:
+    """Call a function of numpy's in the companion of `self`."""
+    __tracebackhide__ = True
+    import numpy as np
+
+    if not all(issubclass(kind, (Proxy, np.ndarray)) for kind in types):
+        return NotImplemented
+    if function.__name__ in _WRITING and type(args[0]) is np.ndarray:
+        here = {name: copied(value) for name, value in options.items()}
+        return function(args[0], *map(copied, args[1:]), **here)
+
+    def call(**given: Any) -> Any:
+        __tracebackhide__ = True
+        return self._isolate_.owner.ask("array_function", function.__module__, function.__name__, args, given)
+
+    return _into(call, options, 1)
+
+
+def as_array(self: Any, dtype: Any = None, copy: Any = None) -> Any:
+    """Return a copy of an object there as an array here; numpy calls it for `np.asarray(p)`."""
+    if copy is False:
+        raise ValueError("an array in a companion cannot be had here without a copy")
+    array = self._isolate_.owner.copy(self._isolate_.owner.ask("array_of", self))
+    return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def _name(ufunc: Any) -> tuple[str, str]:
+    """Return the module and the name under which the companion finds a ufunc too."""
+    name = str(ufunc.__name__)
+    for module in {"numpy", "scipy.special"} & sys.modules.keys():
+        if vars(sys.modules[module]).get(name) is ufunc:
+            return module, name
+    raise TransferError(
+        f"the ufunc {name!r} is neither numpy's nor scipy's, so the companion has none like it: "
+        "make it there, or call it with byvalue(x)"
+    )
+
+
+def _into(call: Callable[..., Any], options: dict[str, Any], count: int) -> Any:
+    """Make a call; fill the arrays of this session that are given as `out` with its result."""
+    __tracebackhide__ = True
+    import numpy as np
+
+    out = options.get("out")
+    outs = out if isinstance(out, tuple) else (out,)
+    if not any(isinstance(item, np.ndarray) for item in outs):
+        return call(**options)
+    if len(outs) != count or not all(isinstance(item, np.ndarray) for item in outs):
+        raise TransferError("`out` must be arrays of this session only, or of the companion only")
+    result = call(**{name: value for name, value in options.items() if name != "out"})
+    where = options.get("where", True)
+    for target, value in zip(outs, result if count > 1 else (result,), strict=True):
+        np.copyto(target, np.asarray(copied(value)), casting="same_kind", where=np.asarray(copied(where)))
+    return outs if count > 1 else outs[0]
