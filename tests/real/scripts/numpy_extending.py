@@ -34,7 +34,7 @@ class Logged(np.lib.mixins.NDArrayOperatorsMixin):
         return made
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def basis(n):
     return np.eye(n)[::-1]
 
