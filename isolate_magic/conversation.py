@@ -71,6 +71,7 @@ class Conversation(Inbox):
         self.desk = Desk(self)
         self.poured = self.desk.poured
         self.renew: Any = None
+        self.latest = 0  # the request made last: what was looked at before it may have changed
         self.hold: Hold | None = None
         self.service = Claim(self, 1, "service", 0)
 
@@ -243,6 +244,7 @@ class Conversation(Inbox):
             the `Reply` or `Failure`.
         """
         __tracebackhide__ = True
+        self.latest = number
         if not in_main_thread():
             return self.exchange(number, packet, what)
         outer = self.hold

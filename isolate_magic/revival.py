@@ -102,7 +102,7 @@ class Revival:
             return self._twin(ref.label)
         if ref.kind == 1:
             return self.mirror(ref.id)
-        cls = Module if ref.kind == 2 else self.mirror(ref.cls)
+        cls: Any = Module if ref.kind == 2 else self.mirror(ref.cls)
         if issubclass(cls, (BaseException, tuple)):
             raise ValueError(f"a reference to an instance of {cls.__name__}")
         with self._lock:
@@ -112,7 +112,7 @@ class Revival:
                 return proxy
             label = ref.label or f"{cls.__module__}.{cls.__qualname__} object"
             proxy = object.__new__(cls)
-            object.__setattr__(proxy, "_isolate_", Claim(self.talk, ref.id, label[:200]))
+            object.__setattr__(proxy, "_isolate_", cls._isolate_claim_(self.talk, ref.id, label[:200]))
             self.proxies[ref.id] = proxy
         if ref.kind == 2:
             self.modules.add(proxy)

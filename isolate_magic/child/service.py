@@ -21,7 +21,7 @@ from typing import Any
 import cloudpickle
 from jupyter_client.jsonutil import json_default
 
-from isolate_magic.child import deriving, operators, ufuncs
+from isolate_magic.child import deriving, iterators, operators, ufuncs
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
 from isolate_magic.child.standins import HostFunction
@@ -198,6 +198,16 @@ class Service:
     def array_function(self, module: str, name: str, args: Any, options: dict[str, Any]) -> Any:
         """Call a function of numpy's."""
         return ufuncs.function(module, name, args, options)
+
+    def advance(self, number: int, count: int) -> None:
+        """Take so many items of the iterator with this number."""
+        iterators.advance(self.talk.lent[number], count)
+
+    def ahead(self, number: int, taken: int, wanted: int) -> Any:
+        """Take `taken` items that the host has seen and one more; return that one and some after it."""
+        iterator = self.talk.lent[number]
+        iterators.advance(iterator, taken)
+        return tuple(iterators.ahead(iterator, wanted if self.talk.quiet() else 1))
 
     def shallow_copy(self, target: Any) -> Any:
         """Copy with `copy.copy`."""

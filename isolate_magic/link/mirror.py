@@ -19,6 +19,7 @@ from isolate_magic.link import lookalike
 from isolate_magic.link.attributes import Attribute, attributes
 from isolate_magic.link.deriving import derive
 from isolate_magic.link.foreign import ufuncs
+from isolate_magic.link.prefetch import ITERATORS, Iterating
 from isolate_magic.link.proxy import BLOCKED, Function, ModuleName, Proxy, annotations_of, signature
 from isolate_magic.link.refs import Claim
 
@@ -165,11 +166,6 @@ class Mirror(type):
             return False
 
 
-_registering: set[type] = set()
-"""Mirrors that are being registered with ABCs here, which first look whether they need to. The mirror of a
-remote ABC would say yes to that, and `match` would not take the new one for a sequence or a mapping."""
-
-
 def _is_metaclass(cls: Any, thing: Any) -> bool:
     """Return whether a mirror is an instance of another one, a metaclass, over there."""
     claim = cls.__dict__["_isolate_class_"]
@@ -179,6 +175,11 @@ def _is_metaclass(cls: Any, thing: Any) -> bool:
     ):
         return False
     return bool(claim.owner.call(claim, "__instancecheck__", (thing,), {}))
+
+
+_registering: set[type] = set()
+"""Mirrors that are being registered with ABCs here, which first look whether they need to. The mirror of a
+remote ABC would say yes to that, and `match` would not take the new one for a sequence or a mapping."""
 
 
 def _line(kind: type) -> frozenset[type]:
@@ -234,7 +235,10 @@ def _make_proxy(told: Description, space: dict[str, Any]) -> type:
         space["__radd__"] = _concatenate
     space |= ufuncs.protocols(told.special)
     bases = tuple(base for base in told.bases if issubclass(base, Proxy))
-    if not bases:
+    if full in ITERATORS:
+        bases = (Iterating,)
+        space.pop("__next__", None)
+    elif not bases:
         bases = (Function if told.callable_text else Proxy,)
     if told.callable_text:
         space |= {"__module__": ModuleName(told.module), "__doc__": Function.__dict__["__doc__"]}

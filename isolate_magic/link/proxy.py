@@ -51,6 +51,7 @@ class Proxy:
 
     __slots__ = ("__weakref__", "_isolate_")
     _isolate_methods_: frozenset[str] = frozenset()
+    _isolate_claim_ = Claim
     _isolate_: Claim
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None:
