@@ -15,6 +15,14 @@ from benchmarks.peers import end, fork, receive_pickle, send_pickle
 
 SIZES = (8, 80, 800)
 """In millions of bytes."""
+KINDS = {
+    ("two", 80): "in a list of two", ("two", 800): "in a list of two",
+    ("table", 80): "as a data frame", ("table", 800): "as a data frame",
+    ("gaps", 80): "every other thousand columns",
+}  # fmt: skip
+"""Other arguments than one array, by operation and size."""
+SHARING = {"share": "`share`", "first": "first hand-over", "again": "every other hand-over"}
+"""The steps of sharing, by operation, in their order."""
 
 _CHUNK = 1 << 30
 _M_MMAP_THRESHOLD = -3
@@ -43,8 +51,9 @@ class Ours(Contestant):
         from isolate_magic import Companion
 
         take_fresh_memory()
-        self.companion = Companion("benchmark", preload=["numpy"]).start()
+        self.companion = Companion("benchmark", preload=["numpy", "pandas"]).start()
         self.module = self.companion.load_module("benchmarks.things")
+        self.shared: Any = None
 
     def out(self, _number: int, megabytes: int) -> float:
         """Copy an array out."""
@@ -66,6 +75,51 @@ class Ours(Contestant):
         took = time.perf_counter() - begin
         _check([found], megabytes)
         return took
+
+    def two(self, _number: int, megabytes: int) -> float:
+        """Call a function with a list of two arrays."""
+        halves = [things.ones(length(megabytes) // 2) for _ in range(2)]
+        return self._given(self.module.last_of_last, halves)
+
+    def table(self, _number: int, megabytes: int) -> float:
+        """Call a function with a data frame of ten columns."""
+        import pandas as pd
+
+        return self._given(
+            self.module.last_cell, pd.DataFrame(things.ones(length(megabytes)).reshape(-1, 10))
+        )
+
+    def gaps(self, _number: int, megabytes: int) -> float:
+        """Call a function with every other column of an array."""
+        wide = things.ones(length(megabytes) * 2).reshape(-1, 2000)
+        return self._given(self.module.last_cell_of, wide[:, :1000])
+
+    def _given(self, function: Any, thing: Any) -> float:
+        begin = time.perf_counter()
+        found = function(thing)
+        took = time.perf_counter() - begin
+        _check([found], 0)
+        return took
+
+    def share(self, _number: int, megabytes: int) -> float:
+        """Put an array into shared memory."""
+        from isolate_magic import share
+
+        array = things.ones(length(megabytes))
+        self.shared = None
+        begin = time.perf_counter()
+        self.shared = share(array)
+        took = time.perf_counter() - begin
+        _check(self.shared, megabytes)
+        return took
+
+    def first(self, _number: int, _megabytes: int) -> float:
+        """Hand the array over that `share` has made last, which the companion has not seen."""
+        return self._given(self.module.last, self.shared)
+
+    def again(self, _number: int, _megabytes: int) -> float:
+        """Hand it over once more."""
+        return self._given(self.module.last, self.shared)
 
     def stop(self) -> None:
         """End the companion."""
@@ -168,5 +222,11 @@ def run(field: Field, quick: bool) -> dict[str, Figure]:
             for operation in ("out", "into")
             for name in ("bare", "ours")
         ]
+        turns += [
+            Turn(f"{kind} {megabytes} ours", "ours", kind, 1, (megabytes,))
+            for kind, size in KINDS
+            if size == megabytes
+        ]
+        turns += [Turn(f"{step} {megabytes} ours", "ours", step, 1, (megabytes,)) for step in SHARING]
         figures |= field.rounds(turns, 2 if quick else {8: 15, 80: 9, 800: 5}[megabytes])
     return figures

@@ -81,10 +81,25 @@ _FASTER = Target(None, "faster", "ipykernel")
 def _array(direction: str, megabytes: int) -> Row:
     title = f"{megabytes} MB {'by `byvalue`' if direction == 'out' else 'as an argument'}"
     peers = {"warm memcpy": f"memcpy {megabytes}", "bare system call": f"{direction} {megabytes} bare"}
-    bound = 0.8 if direction == "out" and megabytes >= 80 else None
+    bound = 0.9 if megabytes >= 80 else None
     target = Target(bound, "faster", "bare system call")
     ours = f"{direction} {megabytes} ours"
     return Row("Arrays", title, "GB/s", ours, peers, (target,), megabytes * 1_000_000)
+
+
+def _argument(kind: str, megabytes: int) -> Row:
+    peers = {"warm memcpy": f"memcpy {megabytes}", "bare system call": f"into {megabytes} bare"}
+    bound = 0.9 if megabytes >= 80 and kind == "two" else None
+    title = f"{megabytes} MB {bulk.KINDS[kind, megabytes]}"
+    target = Target(bound, "faster", "bare system call")
+    return Row("Arrays", title, "GB/s", f"{kind} {megabytes} ours", peers, (target,), megabytes * 1_000_000)
+
+
+def _sharing(step: str, megabytes: int) -> Row:
+    target = (Target(1, "value"),) if step == "again" else ()
+    title = f"{bulk.SHARING[step]} of {megabytes} MB"
+    peers = {"an argument": f"into {megabytes} ours"}
+    return Row("Arrays shared", title, "ms", f"{step} {megabytes} ours", peers, target)
 
 
 ROWS = (
@@ -112,6 +127,8 @@ ROWS = (
     _start("no zygote yet, bare", "cold bare ours", "start bare ipykernel"),
     _start("no zygote yet, numpy and pandas", "cold loaded ours", "start loaded ipykernel"),
     *(_array(direction, megabytes) for direction in ("out", "into") for megabytes in bulk.SIZES),
+    *(_argument(kind, megabytes) for kind, megabytes in bulk.KINDS),
+    *(_sharing(step, megabytes) for megabytes in bulk.SIZES[1:] for step in bulk.SHARING),
     Row(
         "Memory", "one more, idle, numpy and pandas", "MB", "idle ours", {"ipykernel": "idle ipykernel"},
         (Target(15, "value"),),

@@ -63,5 +63,20 @@ def last(array: Any) -> float:
     return float(array[-1])
 
 
+def last_of_last(arrays: Any) -> float:
+    """Read one item of the last of several arrays."""
+    return float(arrays[-1][-1])
+
+
+def last_cell(frame: Any) -> float:
+    """Read one cell of a data frame."""
+    return float(frame.iat[-1, -1])
+
+
+def last_cell_of(array: Any) -> float:
+    """Read one item of an array of two dimensions."""
+    return float(array[-1, -1])
+
+
 USE_BOTH = "import numpy, pandas; int(pandas.Series(numpy.arange(4)).sum())"
 """`use_both` as a cell, for kernels."""

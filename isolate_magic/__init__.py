@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         get_companion,
         import_isolated,
     )
+    from isolate_magic.sharing import share
 
 __all__ = [
     "CellTimeout",
@@ -56,6 +57,7 @@ __all__ = [
     "import_isolated",
     "isproxy",
     "load_ipython_extension",
+    "share",
     "unload_ipython_extension",
 ]
 
@@ -64,6 +66,7 @@ _HOMES = {
     "session": ("byvalue", "companions", "default_companion", "get_companion", "import_isolated"),
     "link.proxy": ("isproxy",),
     "magics": ("load_ipython_extension", "unload_ipython_extension"),
+    "sharing": ("share",),
     "report": ("CrashReport", "StackFrame"),
 }
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import array
 import os
 import socket
+import weakref
 from typing import Any
 
 from isolate_magic.link import bulk, values
 from isolate_magic.link import frames as f
+from isolate_magic.link.foreign import numpy as foreign_numpy
 from isolate_magic.link.packing import pack
 from isolate_magic.link.proxy import claim_of
 from isolate_magic.link.refs import Claim
+from isolate_magic.link.shared import Segment
 
 _PLAIN = values.PLAIN
+_SMALL = f.INLINE // 4
 
 
 class Arguments:
@@ -25,6 +30,7 @@ class Arguments:
     def __init__(self, talk: Any) -> None:
         self.talk = talk
         self.direct = True
+        self._segments: weakref.WeakKeyDictionary[Segment, Claim] = weakref.WeakKeyDictionary()
 
     def wrap(self, args: Any, kwargs: dict[str, Any], held: list[Claim]) -> tuple[Any, dict[str, Any]]:
         """Turn the arguments of a call into frame values: each by itself, or all in one pickle.
@@ -67,13 +73,16 @@ class Arguments:
         """Pickle a value, with its large buffers put into the companion's memory; as `wrap`."""
         data, beside = pack(value, self.talk)
         parts = [data, *beside]
-        sizes = [memoryview(part).nbytes for part in parts]
-        if sum(sizes) <= f.INLINE:
-            buffers: list[Any] = [f.Inline(bytes(part)) for part in parts]
-        else:
-            claim = Claim(self.talk, self._store(parts, sizes), "memory for arguments")
-            held.append(claim)
-            buffers = [f.Reserved(claim.number, index) for index in range(len(parts))]
+        sizes = [len(data), *(part.nbytes for part in beside)]
+        large = [n for n, size in enumerate(sizes) if size > _SMALL] if sum(sizes) > f.INLINE else []
+        if sum(sizes) - sum(sizes[n] for n in large) > f.INLINE:
+            large = list(range(len(parts)))
+        buffers: list[Any] = [None if n in large else f.Inline(bytes(part)) for n, part in enumerate(parts)]
+        if large:
+            owner = self._store([parts[n] for n in large], [sizes[n] for n in large])
+            held.append(Claim(self.talk, owner, "memory for arguments"))
+            for index, n in enumerate(large):
+                buffers[n] = f.Reserved(owner, index)
         return f.Pickled(buffers[0], tuple(buffers[1:]))
 
     def _store(self, parts: list[Any], sizes: list[int]) -> int:
@@ -89,23 +98,53 @@ class Arguments:
             owner, addresses = told
             for part, there, size in zip(parts, addresses, sizes, strict=True):
                 if size:
-                    bulk.store(self.talk.pid, there, part)
+                    self._fill(there, part)
         except (OSError, ValueError, TypeError, OverflowError) as error:
             raise self.talk.break_off(f"its memory cannot be written ({error})") from None
         return owner
 
+    def _fill(self, there: int, part: Any) -> None:
+        for slab in foreign_numpy.slabs(part):
+            bulk.store(self.talk.pid, there, slab)
+            there += slab.nbytes
+
     def _send(self, parts: list[Any], sizes: list[int]) -> Any:
-        token = next(self.talk.desk.tokens)
         fd = bulk.make(sum(sizes))
         try:
-            bulk.pour(fd, parts)
+            offset = 0
+            for part in parts:
+                for slab in foreign_numpy.slabs(part):
+                    offset = bulk.write(fd, slab, offset)
             bulk.seal(fd)
-            socket.send_fds(self.talk.door, [token.to_bytes(8, "little")], [fd])
-        except OSError as error:
-            raise self.talk.break_off(f"it takes no memory ({error})") from None
+            token = self._hand_over(fd)
         finally:
             os.close(fd)
         return self.talk.ask("accept", tuple(sizes), token)
+
+    def _hand_over(self, fd: int) -> int:
+        """Send a memfd through the door; return the token that goes with it."""
+        token: int = next(self.talk.desk.tokens)
+        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+        try:
+            # Without waiting: a companion that takes none of them could hold us up for good.
+            self.talk.door.sendmsg([token.to_bytes(8, "little")], beside, socket.MSG_DONTWAIT)
+        except OSError as error:
+            raise self.talk.break_off(f"it takes no memory ({error})") from None
+        return token
+
+    def number_of_segment(self, segment: Segment) -> int:
+        """Return the number of the companion's map of a segment, which it is given the first time.
+
+        The companion keeps its map until the segment is gone here, so it is sent once in a companion's life.
+        """
+        claim = self._segments.get(segment)
+        if claim is None:
+            mapped = self.talk.ask("attach", self._hand_over(segment.fd), segment.length)
+            if type(mapped) is not int or mapped < 2:
+                raise self.talk.break_off("it cannot map shared memory")
+            # Another thread may have been as fast; then theirs is used, and ours goes with its claim.
+            claim = self._segments.setdefault(segment, Claim(self.talk, mapped, "shared memory"))
+        return claim.number
 
 
 class _NeedsPickle(Exception):

@@ -142,19 +142,30 @@ class Conversation(Inbox):
         if claim is not None and self.closed:
             self.refuse(claim)
         try:
-            return self._copy(proxy, True)
+            return self._copy(self.revival.copy, proxy, True)
         except UnknownClass:
-            return self._copy(proxy, False)
+            return self._copy(self.revival.copy, proxy, False)
 
-    def _copy(self, proxy: Any, as_data: bool) -> Any:
+    def shared_copy(self, proxy: Any) -> Any:
+        """Return a copy as `copy` does; that of an array lies in shared memory."""
+        __tracebackhide__ = True
+        claim = claim_of(proxy)
+        if claim is not None and self.closed:
+            self.refuse(claim)
+        try:
+            return self._copy(self.revival.shared_copy, proxy, True, True)
+        except UnknownClass:
+            return self._copy(self.revival.copy, proxy, False)
+
+    def _copy(self, make: Callable[[Any], Any], *what: Any) -> Any:
         __tracebackhide__ = True
         number = next(self.numbers)
         within, outer = self.desk.within()
-        args, _ = self.arguments.wrap((proxy, as_data, True), _NOTHING, [])
+        args, _ = self.arguments.wrap((*what[:2], True, *what[2:]), _NOTHING, [])
         packet = f.encode(f.Call(number, within, 1, "copy", args, _NOTHING, take(self.drops)))
         frame = self.ask_for(number, packet, (self.service, "copy", outer))
         if type(frame) is f.Reply:
-            return self._guarded(self.revival.copy, frame.value)
+            return self._guarded(make, frame.value)
         return self.result(frame)
 
     def execute(self, title: str, cell: tuple[str, int, int, bool], number: int | None = None) -> Any:

@@ -14,16 +14,19 @@ import re
 import threading
 import weakref
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import psutil
 
 from isolate_magic.errors import CompanionExit, NotSupported, TransferError
-from isolate_magic.link import bulk, copying, mirror, values
+from isolate_magic.link import bulk, copying, mirror, shared, values
 from isolate_magic.link import frames as f
-from isolate_magic.link.foreign.numpy import dtype_of
+from isolate_magic.link.foreign import numpy as foreign_numpy
+from isolate_magic.link.foreign import torch as foreign_torch
 from isolate_magic.link.proxy import Module, remembered
 from isolate_magic.link.refs import Claim
+from isolate_magic.link.shared import Segment
 
 _TWINS = {f"{cls.__module__}.{cls.__qualname__}": cls for cls in values.TWINS}
 _OUR_ERRORS: dict[Any, type[Exception]] = {
@@ -32,6 +35,8 @@ _OUR_ERRORS: dict[Any, type[Exception]] = {
 }
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code has made
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_LYING_THERE = (f.Remote, f.Poured)
+_LOOK = 1000  # parts of a value that are added up before any of them is fetched
 _ROOM = 64 << 20  # bodies up to this size are fetched without a look at the free memory
 
 
@@ -59,14 +64,16 @@ class Revival:
 
     def copy(self, value: Any) -> Any:
         """Return a copy that the user has asked for; only here a pickle is taken."""
-        if type(value) is not f.Pickled:
-            try:
+        try:
+            large = (part for part in islice(copying.parts(value), _LOOK) if type(part) in _LYING_THERE)
+            check_room(sum(part.length for part in large))
+            if type(value) is not f.Pickled:
                 return self.value(value)
-            except (copying.UnknownClass, TransferError):
-                for part in copying.parts(value):
-                    if type(part) is f.Remote:
-                        self._give_back(part)
-                raise
+        except (copying.UnknownClass, TransferError):
+            for part in copying.parts(value):
+                if type(part) is f.Remote:
+                    self._give_back(part)
+            raise
         data, buffers = self.body(value.data), [bytearray(self.body(buffer)) for buffer in value.buffers]
         try:
             return pickle.loads(data, buffers=buffers)
@@ -75,6 +82,25 @@ class Revival:
                 f"the copy could not be made here: {type(error).__name__}: {error}. The classes it needs "
                 "must be importable in this session"
             ) from error
+
+    def shared_copy(self, value: Any) -> Any:
+        """Return a copy as `copy` does; an array or a tensor in a memfd of ours is shared from there."""
+        bits = value.bits if type(value) is f.Tensor else value
+        if type(bits) is not f.Array or type(bits.data) is not f.Poured:
+            return self.copy(value)
+        if type(value) is f.Tensor:
+            return foreign_torch.unwrap_tensor(value, lambda bits: self._adopted(bits, True))
+        return self._adopted(bits, False)
+
+    def _adopted(self, value: f.Array, writable: bool) -> Any:
+        """Return an array over the memfd that it came in, from now on a segment."""
+        dtype, size = foreign_numpy.measure(value, self.value)
+        mapped = Segment(self._sealed(value.data), max(size, 1)).map(writable=True)
+        array = foreign_numpy.turned(
+            value.order, value.shape, lambda shape: shared.array(mapped, dtype, shape, writable=writable)
+        )
+        foreign_numpy.check_bools(array)
+        return array
 
     def _other(self, value: Any, depth: int) -> Any:
         kind = type(value)
@@ -92,7 +118,7 @@ class Revival:
             return tuple.__new__(cls, items)
         inner = partial(values.unwrap, other=self._other, depth=depth + 1)
         if kind is f.Dtype:
-            return dtype_of(inner(value.told))
+            return foreign_numpy.dtype_of(inner(value.told))
         return copying.rebuild(value, inner, self.body, self.fill)
 
     # ------------------------------------------------------------ proxies and classes
@@ -232,13 +258,13 @@ class Revival:
             return buffer.data
         if isinstance(buffer, f.Remote):
             try:
-                _check_room(buffer.length)
+                check_room(buffer.length)
                 return bulk.fetch_bytes(self.talk.pid, buffer.address, buffer.length)
             except OSError as error:
                 raise ValueError(str(error)) from error
             finally:
                 self._give_back(buffer)
-        _check_room(buffer.length)
+        check_room(buffer.length)
         return bytes(self._poured(buffer))
 
     def fill(self, buffer: Any, address: int, size: int) -> None:
@@ -252,14 +278,14 @@ class Revival:
             raise ValueError(f"{buffer.length} bytes for {size}")
         if isinstance(buffer, f.Remote):
             try:
-                _check_room(size)
+                check_room(size)
                 bulk.fetch_to(self.talk.pid, buffer.address, address, size)
             except OSError as error:
                 raise ValueError(str(error)) from error
             finally:
                 self._give_back(buffer)
             return
-        _check_room(size)
+        check_room(size)
         source = self._poured(buffer)
         ctypes.memmove(address, bulk.address(source), size)
 
@@ -270,19 +296,31 @@ class Revival:
             buffer.owner = 0
 
     def _poured(self, buffer: Any) -> Any:
-        if not isinstance(buffer, f.Poured):
-            raise ValueError("a buffer of the wrong kind")
-        fd = self.talk.poured.pop(buffer.token)
+        fd = self._sealed(buffer)
         try:
-            bulk.seal(fd)
             return memoryview(bulk.open_sealed(fd, buffer.length))[: buffer.length]
-        except OSError as error:
-            raise ValueError(f"a memfd that cannot be sealed: {error.strerror}") from error
         finally:
             os.close(fd)
 
+    def _sealed(self, buffer: Any) -> int:
+        """Return the memfd that the companion has filled, sealed and as long as it was said to be."""
+        if not isinstance(buffer, f.Poured):
+            raise ValueError("a buffer of the wrong kind")
+        fd: int = self.talk.poured.pop(buffer.token)
+        try:
+            bulk.seal(fd)
+            bulk.check_length(fd, buffer.length)
+        except OSError as error:
+            os.close(fd)
+            raise ValueError(f"a memfd that cannot be sealed: {error.strerror}") from error
+        except ValueError:
+            os.close(fd)
+            raise
+        return fd
 
-def _check_room(length: int) -> None:
+
+def check_room(length: int) -> None:
+    """Raise TransferError if so many bytes would not fit here, and ValueError for a negative number."""
     if length < 0:
         raise ValueError(f"a body of {length} bytes")
     if length > _ROOM and length > psutil.virtual_memory().available:

@@ -34,6 +34,17 @@ ROWS = [
         for how in ("bare", "numpy and pandas")
     ],
     *[("Arrays", f"{size} MB {way}") for way in ("by `byvalue`", "as an argument") for size in (8, 80, 800)],
+    *[
+        ("Arrays", f"{size} MB {how}")
+        for how in ("in a list of two", "as a data frame")
+        for size in (80, 800)
+    ],
+    ("Arrays", "80 MB every other thousand columns"),
+    *[
+        ("Arrays shared", f"{step} of {size} MB")
+        for step in ("`share`", "first hand-over", "every other hand-over")
+        for size in (80, 800)
+    ],
     ("Memory", "one more, idle, numpy and pandas"),
     ("Memory", "one more, after some work with pandas"),
     ("Memory", "the zygote, once for all of them"),

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from waiting import until
 
-from isolate_magic import Companion, byvalue
+from isolate_magic import Companion, TransferError, byvalue
 
 np = pytest.importorskip("numpy")
 
@@ -66,6 +66,73 @@ def test_many_medium_arrays_come_back_in_one_copy(large: Companion) -> None:
 )
 def test_large_arrays_are_copied_exactly(large: Companion, text: str) -> None:
     assert np.array_equal(byvalue(large.run(text)), eval(text))
+
+
+GAPS = [
+    np.arange(3_000_000.0).reshape(1000, 3000)[:, ::2], np.arange(600_000)[::-3], np.arange(400_000).astype("M8[s]")[::2],
+    np.arange(600_000.0).reshape(20, 30, 1000)[1:, ::2, 5:].transpose(2, 0, 1), np.ones((2, 2_000_000), "u1")[:, 1:],
+    np.zeros(200_000, [("a", "i4"), ("b", "S9")])["b"], np.broadcast_to(np.arange(1000), (900, 1000)),
+    np.arange(1_200_000.0).reshape(10, 300, 400).transpose(1, 2, 0), np.asfortranarray(np.ones((900, 700))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("array", GAPS, ids=lambda a: f"{a.dtype}-{a.shape}"[:40])
+def test_large_arrays_with_gaps_travel_both_ways(large: Companion, array: Any) -> None:
+    remote = large.pull("same")([array, b"x", array[:3]])
+    there, _, few = byvalue(remote)
+    assert np.array_equal(there, array)
+    assert (there.dtype, few.shape) == (array.dtype, array[:3].shape)
+    large.push({"array": array})
+    assert np.array_equal(byvalue(large.pull("array")), array)
+    assert np.array_equal(byvalue(large.run("array[::-1, ...]")), array[::-1])
+
+
+def test_the_axes_of_a_large_array_keep_their_order_in_memory(large: Companion) -> None:
+    array = np.zeros((30, 40, 500)).transpose(1, 2, 0)
+    strides = large.run("lambda a: a.strides")
+    assert strides(array) == array.strides
+    assert byvalue(large.pull("same")(array)).strides == array.strides
+
+
+def test_arrays_that_do_not_fit_together_are_refused_before_the_first_is_copied(large: Companion) -> None:
+    if not large._process.talk.arguments.direct:  # type: ignore[union-attr]
+        pytest.skip("in memfds they would not even fit there")
+    length = int(psutil.virtual_memory().available * 0.6)
+    two = large.run(f"[np.zeros({length}, 'u1') for _ in range(2)]")  # of pages that nobody has touched
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(TransferError, match="do not fit here"):
+        byvalue(two)
+    assert psutil.Process().memory_info().rss - before < 100 << 20
+    assert byvalue(large.run("[np.zeros(9)]"))[0].shape == (9,)
+
+
+def test_what_is_pushed_is_writable_there_whichever_way_it_came(large: Companion) -> None:
+    mine = np.zeros(300_000)
+    large.push({"pushed": mine})
+    assert large.run("pushed[0] = 9; float(pushed[0])") == 9.0
+    assert mine[0] == 0.0
+
+
+def test_gathering_an_array_with_gaps_takes_no_second_copy_of_it_here() -> None:
+    from isolate_magic.link.foreign import numpy as foreign
+
+    array = np.arange(4_000_000.0).reshape(1000, 4000)[:, ::2]
+    pieces = [(len(piece), bytes(piece[:8])) for piece in foreign.slabs(array)]
+    assert sum(size for size, _ in pieces) == array.nbytes
+    assert max(size for size, _ in pieces) <= 1 << 20
+    assert b"".join(map(bytes, foreign.slabs(array))) == array.tobytes()
+
+
+def test_memory_of_arguments_is_used_again_only_when_nothing_looks_at_it(large: Companion) -> None:
+    large.run("kept = []\ndef keep(a, n):\n    if n % 2: kept.append(a[n:])\n    return float(a[-1])")
+    keep = large.pull("keep")
+    for n in range(12):
+        assert keep(np.full(700_000 - n, float(n)), n) == n
+    assert (
+        large.run("[float(a.min()) == float(a.max()) == n for n, a in zip(range(1, 12, 2), kept)]")
+        == [True] * 6
+    )
+    large.run("kept.clear()")
 
 
 def test_a_callback_may_return_a_megabyte(large: Companion) -> None:

@@ -152,6 +152,11 @@ class Conversation(Serving):
             return f.Inline(bytes(buffer))
         if self.direct:
             return f.Remote(bulk.address(buffer), size, self.lent.lend(_Parked(buffer)))
+        return self.pour(buffer)
+
+    def pour(self, buffer: Any) -> f.Poured:
+        """Put a buffer into a memfd of the host's."""
+        size = memoryview(buffer).nbytes
         token = self.ask_host("memfd", size)
         fd = self.door_fd(token)
         try:
@@ -235,8 +240,11 @@ class Conversation(Serving):
 
     def _taken(self, value: Any) -> None:
         """Free the memory that the host has put a callback's result into."""
-        if type(value) is f.Pickled and type(value.data) is f.Reserved:
-            self.lent.drop((value.data.owner, 1))
+        if type(value) is f.Pickled:
+            for part in (value.data, *value.buffers):
+                if type(part) is f.Reserved:
+                    self.lent.drop((part.owner, 1))  # one number stands for all of them
+                    return
 
 
 class _Parked:

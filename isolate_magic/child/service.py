@@ -26,10 +26,11 @@ from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
 from isolate_magic.child.standins import HostFunction
 from isolate_magic.errors import TransferError
-from isolate_magic.link import bulk, values
+from isolate_magic.link import bulk, memory, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.copying import Copier, NoData
 from isolate_magic.link.foreign import numpy as foreign_numpy
+from isolate_magic.link.shared import Segment
 
 _MISSING = object()
 
@@ -219,8 +220,10 @@ class Service:
 
     # ------------------------------------------------------------ data
 
-    def copy(self, target: Any, as_data: bool, pickles: bool) -> Any:
+    def copy(self, target: Any, as_data: bool, pickles: bool, pour: bool = False) -> Any:
         """Return a copy of an object: as data where `as_data` asks so, else by pickle if `pickles` allows.
+
+        With `pour` the bytes of an array or a tensor come in a memfd, whatever its size.
 
         Raises:
             TransferError: the object is no data and does not pickle, or may not.
@@ -228,7 +231,8 @@ class Service:
         try:
             if not as_data:
                 raise NoData("the host has not imported its class")
-            return Raw(Copier(self.talk.park, self.talk.record).copy(target))
+            park = self.talk.pour if pour and type(target).__name__ in _POURED else self.talk.park
+            return Raw(Copier(park, self.talk.record).copy(target))
         except NoData as reason:
             if not pickles:
                 raise TransferError(f"{_name(target)} is not plain data ({reason})") from None
@@ -247,8 +251,8 @@ class Service:
 
     def reserve(self, sizes: tuple[int, ...]) -> Any:
         """Reserve memory that the host will fill: lend it, and tell where each part begins."""
-        rooms = [bulk.room(size) for size in sizes]
-        parts = [memoryview(room)[:size] for room, size in zip(rooms, sizes, strict=True)]
+        rooms = [memory.room(size) for size in sizes]
+        parts = [memoryview(room).cast("B")[:size] for room, size in zip(rooms, sizes, strict=True)]
         return self.talk.lent.lend(parts), tuple(map(bulk.address, rooms))
 
     def accept(self, sizes: tuple[int, ...], token: int) -> Any:
@@ -264,11 +268,17 @@ class Service:
             offset += size
         return self.talk.lent.lend(parts)
 
+    def attach(self, token: int, length: int) -> int:
+        """Map the shared memory that came with this token, and lend the map."""
+        number: int = self.talk.lent.lend(Segment(self.talk.door_fd(token), length).map(False, patient=True))
+        return number
+
 
 _TEXTED = (
     types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType,
     types.ModuleType,
 )  # fmt: skip
+_POURED = ("ndarray", "Tensor", "Parameter")
 _BUFFERS = frozenset({"numpy.ndarray", "array.array", "builtins.memoryview", "mmap.mmap"})
 _METHODS = (types.FunctionType, types.MethodDescriptorType, classmethod, staticmethod, HostFunction)
 

@@ -17,12 +17,14 @@ from isolate_magic.child import operators, streams
 from isolate_magic.child.faults import Faults
 from isolate_magic.child.service import Service
 from isolate_magic.link import frames as f
+from isolate_magic.link import memory
 from isolate_magic.link.layout import BOARD
 from isolate_magic.link.peer import Peer, Slot
 from isolate_magic.link.refs import Lent, take
 from isolate_magic.link.restoring import Watch
 
 _NOTHING: dict[str, Any] = {}
+_FOLLOWED = ("reserve", "accept", "attach")
 
 
 class Serving(Peer):
@@ -119,6 +121,7 @@ class Serving(Peer):
             return
         if type(frame) is f.Release:
             self.lent.drop(frame.drops)
+            memory.tidy()
             return
         number = frame.number
         self.active.append(number)
@@ -131,6 +134,7 @@ class Serving(Peer):
             failure = error
         self._reply(number, value, failure, watched)
         value = failure = None
+        _look_after_memory(frame)
         self._recent.append(number)
         self.active.pop()
         if self.due:
@@ -187,6 +191,8 @@ class Serving(Peer):
         except BaseException as error:  # border: as in `answer`
             failure = error
         self._reply(frame.number, value, failure, watched)
+        value = failure = None
+        _look_after_memory(frame)
         stack.pop()
 
     def _stack(self) -> list[int]:
@@ -275,6 +281,14 @@ class Serving(Peer):
 
     def _in_fork(self) -> None:
         self.forked = True
+
+
+def _look_after_memory(frame: Any) -> None:
+    """Do what need not be done before a reply; the request that memory was asked for comes next, though."""
+    if type(frame) is f.Call and frame.name in _FOLLOWED:
+        memory.populate()
+    else:
+        memory.tidy()
 
 
 def _nothing() -> None:

@@ -91,17 +91,6 @@ def store(pid: int, there: int, buffer: Any) -> None:
     _transfer("process_vm_writev", pid, address(view), there, view.nbytes)
 
 
-def room(length: int) -> mmap.mmap:
-    """Map fresh private memory of `length` bytes, in huge pages where the kernel has them."""
-    space = mmap.mmap(-1, max(length, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if length >= 4 << 20:
-        try:
-            space.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:  # a kernel without huge pages says EINVAL; ordinary pages do
-            return space
-    return space
-
-
 def make(length: int) -> int:
     """Make a memfd of `length` bytes that can be sealed; return its descriptor."""
     fd = os.memfd_create("isolate-bulk", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -122,15 +111,29 @@ def pour(fd: int, buffers: list[Any]) -> None:
     """Write buffers into a memfd, one after the other."""
     offset = 0
     for buffer in buffers:
-        view = memoryview(buffer).cast("B")
-        while len(view):
-            written = os.pwrite(fd, view[:_CHUNK], offset)
-            offset += written
-            view = view[written:]
+        offset = write(fd, buffer, offset)
+
+
+def write(fd: int, buffer: Any, offset: int) -> int:
+    """Write a buffer into a memfd at an offset; return the offset behind it."""
+    view = memoryview(buffer).cast("B")
+    while len(view):
+        written = os.pwrite(fd, view[:_CHUNK], offset)
+        offset += written
+        view = view[written:]
+    return offset
 
 
 def open_sealed(fd: int, length: int) -> mmap.mmap:
-    """Map a sealed memfd read-only; a file that is shorter than `length` raises ValueError."""
+    """Map a sealed memfd copy-on-write; a file that is shorter than `length` raises ValueError.
+
+    A shared map of a memfd that is sealed against writing is refused before Linux 6.7, a read-only one too.
+    """
+    check_length(fd, length)
+    return mmap.mmap(fd, max(length, 1), mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+def check_length(fd: int, length: int) -> None:
+    """Raise ValueError if a file is shorter than it was said to be."""
     if os.fstat(fd).st_size < length:
         raise ValueError(f"a memfd of {os.fstat(fd).st_size} bytes was said to hold {length}")
-    return mmap.mmap(fd, max(length, 1), mmap.MAP_SHARED, mmap.PROT_READ)

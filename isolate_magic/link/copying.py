@@ -17,6 +17,7 @@ from isolate_magic.link import frames as f
 from isolate_magic.link import values
 from isolate_magic.link.foreign import numpy as foreign_numpy
 from isolate_magic.link.foreign import pandas as foreign_pandas
+from isolate_magic.link.foreign import torch as foreign_torch
 
 _FACTORIES: dict[str, type] = {cls.__name__: cls for cls in (list, dict, set, int, float, str, bool, tuple)}
 
@@ -64,7 +65,7 @@ class Copier:
         kind = type(value)
         if kind is bytes:
             return f.ByteArray(self.park(value), True)
-        if kind.__module__ == "numpy" or kind.__module__.partition(".")[0] == "pandas":
+        if kind.__module__ == "numpy" or kind.__module__.partition(".")[0] in ("pandas", "torch"):
             return self._foreign(value, lambda item: values.wrap(item, self._other, depth + 1))
         if issubclass(kind, tuple) and (number := self.record(value)) is not None:
             return f.Record(number, tuple(values.wrap(item, self._other, depth + 1) for item in value))
@@ -90,7 +91,12 @@ class Copier:
         made: Any = None
         if kind.__module__ == "numpy" and hasattr(value, "tobytes"):
             made = foreign_numpy.wrap_scalar(value)
-        elif kind.__module__ != "numpy":
+        elif foreign_torch.is_tensor(value):
+            if id(value) in self._seen:
+                raise NoData("the same tensor twice")
+            self._seen[id(value)] = value
+            made = foreign_torch.wrap_tensor(value, inner)
+        elif kind.__module__.startswith("pandas"):
             made = foreign_pandas.wrap_table(value, inner)
         if made is None and self.lend is not None:
             return self.lend(value)
@@ -158,6 +164,8 @@ def rebuild(value: Any, inner: _Inner, body: Callable[[Any], Any], fill: Callabl
         return foreign_numpy.unwrap_array(value, inner, fill)
     if isinstance(value, f.Scalar):
         return foreign_numpy.unwrap_scalar(value)
+    if isinstance(value, f.Tensor):
+        return foreign_torch.unwrap_tensor(value, inner)
     if isinstance(value, f.Table):
         return foreign_pandas.unwrap_table(value, inner)
     raise ValueError(f"a {type(value).__name__} where a value belongs")

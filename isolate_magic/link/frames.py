@@ -215,6 +215,15 @@ class Pickled(Wire, tag=48):
     buffers: tuple[Buffer, ...] = ()
 
 
+class Tensor(Wire, tag=49):
+    """A torch tensor: its bits as an `Array`, its dtype, whether it wants gradients, or is a parameter."""
+
+    bits: Value
+    dtype: str
+    gradients: bool
+    parameter: bool
+
+
 class Inline(Wire, tag=50):
     """Bytes inside the frame."""
 
@@ -271,7 +280,8 @@ Buffer = Union[Inline, Remote, Reserved, Poured]
 Value = Union[
     None, bool, int, float, str,
     Bytes, Big, Complex, Text, Tuple, Record, FrozenSet, Range, Slice, Constant, Moment, Number,
-    Scalar, Ref, Own, Fault, List, Dict, Set, ByteArray, Deque, Data, Array, Table, Pickled, Place, Dtype,
+    Scalar, Ref, Own, Fault, List, Dict, Set, ByteArray, Deque, Data, Array, Table, Pickled, Tensor, Place,
+    Dtype,
 ]  # fmt: skip
 
 

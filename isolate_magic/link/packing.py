@@ -15,7 +15,9 @@ from typing import Any
 import cloudpickle
 
 from isolate_magic.errors import TransferError
+from isolate_magic.link import shared
 from isolate_magic.link.foreign import numpy as foreign_numpy
+from isolate_magic.link.foreign import torch as foreign_torch
 from isolate_magic.link.functions import may_stay, shape, travels
 from isolate_magic.link.lending import kind_of
 from isolate_magic.link.proxy import Method, claim_of
@@ -54,6 +56,7 @@ class Packer(cloudpickle.Pickler):
         super().__init__(file, protocol=5, buffer_callback=beside.append)
         self.owner = owner
         self.lent: list[int] = []
+        self.scattered: dict[int, Any] = {}
         self._careful = careful
         self._sent: set[int] = set()
 
@@ -69,8 +72,9 @@ class Packer(cloudpickle.Pickler):
             return self._in_place(obj, kind)
         if may_stay(obj) and id(obj) not in self._sent and not travels(obj):
             return _stand_in, (self._lend(obj), "function", _name(obj), shape(obj))
-        if type(obj).__name__ == "ndarray" and type(obj).__module__ == "numpy":
-            return foreign_numpy.reduce_array(obj) or NotImplemented
+        foreign = self._foreign(obj)
+        if foreign is not None:
+            return foreign
         special = _SPECIAL.get(type(obj))
         if special is not None:
             return special(self, obj)
@@ -104,6 +108,18 @@ class Packer(cloudpickle.Pickler):
             kind = "text"
         return _stand_in, (self._lend(obj), kind, f"{kind} {getattr(obj, 'name', type(obj).__name__)}")
 
+    def _foreign(self, obj: Any) -> Any:
+        """Reduce an array or a tensor, or return None for all else; NotImplemented leaves it to pickle."""
+        if type(obj).__name__ == "ndarray" and type(obj).__module__ == "numpy":
+            reduced = shared.reduce_array(obj) or foreign_numpy.reduce_array(obj, self.scattered)
+            return reduced or NotImplemented
+        if foreign_torch.is_tensor(obj):
+            return foreign_torch.reduce_tensor(obj) or NotImplemented
+        return None
+
+    def _segment(self, obj: Any) -> Any:
+        return _own, (self.owner.arguments.number_of_segment(obj),)
+
     def _error(self, error: BaseException) -> Any:
         """Reduce an exception so that it is the same object again when it comes back."""
         text = f"{type(error).__name__}: {error}"
@@ -124,6 +140,7 @@ class Packer(cloudpickle.Pickler):
 
 _SPECIAL: dict[type, Any] = {
     Travelling: Packer._travelling,
+    shared.Segment: Packer._segment,
     types.TracebackType: lambda packer, obj: (_nothing, ()),  # `__exit__` gets one; its frames stay here
     memoryview: lambda packer, obj: (memoryview, (bytes(obj),)),
     types.MappingProxyType: lambda packer, obj: (types.MappingProxyType, (dict(obj),)),
@@ -137,7 +154,7 @@ def pack(value: Any, owner: Any) -> tuple[bytes, list[Any]]:
     """Pickle `value` for the companion of `owner`.
 
     Returns:
-        the pickle, and the flat buffers beside it.
+        the pickle, and beside it flat buffers, or arrays with gaps whose bytes are meant.
 
     Raises:
         TransferError: something in `value` cannot travel; the text says what, and what to do.
@@ -146,7 +163,7 @@ def pack(value: Any, owner: Any) -> tuple[bytes, list[Any]]:
     packer = Packer(file, owner, beside)
     try:
         packer.dump(value)
-        return file.getvalue(), [buffer.raw() for buffer in beside]
+        return file.getvalue(), [_beside(packer, buffer) for buffer in beside]
     except BaseException as error:
         packer.roll_back()
         if isinstance(error, TransferError) or not isinstance(error, _FAILURES):
@@ -154,6 +171,11 @@ def pack(value: Any, owner: Any) -> tuple[bytes, list[Any]]:
         raise TransferError(
             f"{_culprit(value, owner)} cannot travel to companion {owner.name!r}: {error}. {_ADVICE}"
         ) from error
+
+
+def _beside(packer: Packer, buffer: pickle.PickleBuffer) -> Any:
+    scattered = packer.scattered.get(id(buffer))
+    return buffer.raw() if scattered is None else scattered
 
 
 def _culprit(value: Any, owner: Any) -> str:

@@ -37,6 +37,8 @@ ARRAYS = [
     np.array([3], "m8[25us]"),
     np.array([(1, (2.0, True))], [("a", "i4"), ("b", [("c", "f8"), ("d", "?")])]),
     np.array([1, 2], ">i4"),
+    np.arange(24).reshape(2, 3, 4).transpose(1, 2, 0),
+    np.arange(24).reshape(2, 3, 4)[::-1].transpose(2, 0, 1),
 ]
 
 
@@ -73,6 +75,22 @@ def test_an_array_survives_with_dtype_shape_and_order(given: Any) -> None:
 def test_an_array_that_makes_no_sense_is_refused(dtype: Any, shape: tuple[int, ...], data: bytes) -> None:
     with pytest.raises((ValueError, TypeError)):
         array(dtype, shape, data)
+
+
+@pytest.mark.parametrize(
+    "order", ["", "A", "K", "0", "0,1,2", "1,1", "1,2", "-1,0", "1,0,", "99,0", "0,1" * 99]
+)
+def test_an_order_of_axes_that_is_none_is_refused(order: str) -> None:
+    with pytest.raises(ValueError, match="order"):
+        array("f8", (1, 2), bytes(16), order)
+
+
+def test_an_array_without_gaps_is_neither_copied_nor_rearranged() -> None:
+    given = np.arange(24).reshape(2, 3, 4).transpose(1, 2, 0)
+    order, lying = foreign.laid_out(given)
+    assert order == "2,0,1"
+    assert np.shares_memory(foreign.flat(lying), given)
+    assert array("<i8", given.shape, given.base.tobytes(), order).strides == given.strides
 
 
 def test_a_length_that_lies_is_refused_before_anything_is_allocated() -> None:
