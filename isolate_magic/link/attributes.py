@@ -1,14 +1,14 @@
-"""Properties and other descriptors of remote classes, as who looks statically finds them in a mirror (host).
+"""Methods and properties of remote classes, as who looks statically finds them in a mirror (host).
 
 jedi, pydoc and `inspect.getattr_static` look into the class first, and leave alone what has a `__get__`
-there: so Tab runs no property of the companion.
+there: so Tab runs no property of the companion, and `help` lists what a class has.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from isolate_magic.link.proxy import BLOCKED
+from isolate_magic.link.proxy import BLOCKED, Method
 
 
 class Attribute:
@@ -28,10 +28,22 @@ class Attribute:
         raise AttributeError(self.__name__)
 
 
-def attributes(names: tuple[str, ...]) -> dict[str, Attribute]:
+class Routine(Attribute):
+    """Stand for a method of a remote class; on a proxy it is a `Method`, without a round trip."""
+
+    __slots__ = ()
+
+    def __get__(self, proxy: Any, kind: Any = None) -> Any:
+        if proxy is None:
+            raise AttributeError(self.__name__)
+        return Method(proxy, self.__name__)
+
+
+def attributes(methods: tuple[str, ...], descriptors: tuple[str, ...]) -> dict[str, Attribute]:
     """Return what the mirror of a class shall have for these names, which the companion has chosen."""
     return {
-        name: Attribute(name)
+        name: kind(name)
+        for kind, names in ((Routine, methods), (Attribute, descriptors))
         for name in names
         if name.isidentifier() and not name.startswith("_") and name not in BLOCKED
     }

@@ -97,9 +97,9 @@ class Mirror(type):
     def __setattr__(cls, name: str, value: Any) -> None:
         __tracebackhide__ = True
         known = cls.__dict__.get(name)
-        if type(known) is Attribute and known.original is None:
+        if isinstance(known, Attribute) and known.original is None:
             known.original = getattr(cls, name)
-        if type(value) is Attribute:  # `mock.patch` puts back what it has found in `__dict__`
+        if isinstance(value, Attribute):  # `mock.patch` puts back what it has found in `__dict__`
             value = value.original
         claim = cls.__dict__["_isolate_class_"]
         claim.owner.call(claim, "__setattr__", (name, value), {})
@@ -224,7 +224,7 @@ def build(told: Description, claim: Claim) -> type:
 
 def _make_proxy(told: Description, space: dict[str, Any]) -> type:
     """Make the mirror of a class whose instances are proxies."""
-    space |= {"__slots__": (), **attributes(told.descriptors)}
+    space |= {"__slots__": (), **attributes(told.methods, told.descriptors)}
     full = f"{told.module}.{told.name}"
     real = told.origin or lookalike.REAL.get(full)
     like = real or next((found for base in told.bases if (found := _likeness(base))), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
 import unittest.mock
 from collections.abc import Iterator
 
@@ -33,6 +34,7 @@ class Trap:
     def size(self):
         return 3
     def method(self):
+        "Do it."
         ran.append("method")
         return self
 class Sub(Trap): pass
@@ -78,8 +80,18 @@ def test_a_property_of_a_class_can_be_patched(there: There) -> None:
     with unittest.mock.patch.object(there.Trap, "size", 7):
         assert there.Sub().size == 7
     assert there.Sub().size == 3
+    with unittest.mock.patch.object(there.Trap, "method", there("lambda self: 8")):
+        assert there.Sub().method() == 8
+    assert isinstance(there.Sub().method(), there.Sub)
+
+
+def test_help_lists_methods_and_properties_with_their_texts(there: There) -> None:
+    text = pydoc.plain(pydoc.render_doc(there.Sub))
+    assert "method(self)\n |      Do it." in text
+    assert "size" in text
+    assert not there("ran")
 
 
 def test_a_mirror_has_no_name_that_python_or_a_proxy_acts_on() -> None:
     names = ("good", "_isolate_", "__class__", "_repr_html_", "no identifier", "__eq__")
-    assert list(attributes(names)) == ["good"]
+    assert list(attributes(names, names)) == ["good"]

@@ -35,7 +35,7 @@ PIECES = {
     "help tells of a class": """
         import pydoc
         text = pydoc.plain(pydoc.render_doc(m.Point))
-        result = [w in text for w in ('A point of the plane.', 'class Point(')]
+        result = [w in text for w in ('A point of the plane.', 'origin(', 'distance(p, q)', 'size', 'class Point(')]
     """,
     "help tells of a function": """
         import pydoc
@@ -89,7 +89,7 @@ PIECES = {
     """,
     "metaclass": """
         m.Point(1)
-        result = m.Point.shout, isinstance(m.Point, type), len(m.Point) > 0, bool(m.Point)
+        result = m.Point.shout, isinstance(m.Point, type), isinstance(m.Point, m.Counting), len(m.Point) > 0, bool(m.Point)
     """,
     "class attribute": """
         m.Point.unit = 'mm'
@@ -433,6 +433,7 @@ PIECES = {
         n = m.collections.deque([1, 2])
         h = [0]
         h.extend(n)
+        h += n
         h[1:2] = n
         result = h, list(reversed(l)), l[::-1] == [2, 1, 3], 3 in l, l.index(1), sorted(l), l + [1] == [3, 1, 2, 1], l * 2 == [3, 1, 2] * 2, len(l), l[-1], l[0:2] == [3, 1], [*l], max(l), sum(l), ','.join(map(str, l)), list(n), n[0], n == m.collections.deque([1, 2])
     """,
@@ -701,6 +702,19 @@ PIECES = {
             result = str(error)
         with np.testing.assert_raises(ValueError): a.reshape(2)
     """,
+    "interop with the other side's numpy": """
+        import numpy as hn
+        a = np.arange(4.0); h = hn.arange(4.0)
+        result = [hn.asarray(a), hn.array([a, a]), h + a, a + h, h @ a, hn.array(a)[1], hn.asarray(a, dtype=int), list(hn.asarray(a)), h[np.array([0, 1])], h[a > 1], hn.allclose(h, a), hn.float64(2) * a, a * hn.float64(2), hn.add(h, a), hn.sum(a), hn.concatenate([h, a]), hn.sin(a), hn.mean(a), hn.isscalar(a[0]), hn.issubdtype(a.dtype, hn.floating), a.dtype == h.dtype, hn.shape(a), hn.where(a > 1, h, a), hn.stack([a, h]), hn.max(a), h.dot(a), hn.dot(h, a)]
+    """,
+    "interop in place": """
+        import numpy as hn
+        h = hn.arange(3.0)
+        h += np.ones(3)
+        h[0] = np.float64(5)
+        h[1:] = np.zeros(2)
+        result = h
+    """,
     "interop testing": """
         import numpy as hn
         a = np.arange(3.0)
@@ -708,6 +722,12 @@ PIECES = {
         hn.testing.assert_array_equal(a, hn.arange(3.0))
         hn.testing.assert_equal(a, hn.arange(3.0))
         result = 1
+    """,
+    "interop with the other side's pandas": """
+        import pandas as hp
+        s = hp.Series(np.arange(3))
+        d = hp.DataFrame({'a': np.arange(2)})
+        result = s, d, d['a'] + np.ones(2)
     """,
     "interop pandas arguments": """
         import pandas as hp
@@ -914,6 +934,10 @@ PIECES = {
         i = m.Item('a')
         i.twice = lambda n: n * 2
         result = i.twice(4)
+    """,
+    "host function identity": """
+        def f(): return 1
+        i = m.Item('a'); i.f = f; result = i.f is f, i.f()
     """,
     "host list identity": """
         l = [1]
