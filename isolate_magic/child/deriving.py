@@ -26,6 +26,20 @@ def derive(name: str, bases: tuple[type, ...], space: dict[str, Any], options: d
     return made
 
 
+def upward(home: type, target: Any, name: str) -> Any:
+    """Return what `super()` finds in a method of the class below `home`: the attribute from there on up.
+
+    Raises:
+        AttributeError: no class from `home` on has it.
+    """
+    line = type(target).__mro__
+    for up in line[line.index(home) :]:
+        if name in vars(up):
+            found = vars(up)[name]
+            return found.__get__(target, type(target)) if hasattr(type(found), "__get__") else found
+    raise AttributeError(f"'super' object has no attribute {name!r}")
+
+
 def _tie(value: Any, made: type, seen: set[int]) -> None:
     """Fill the empty cells through which the methods' `super()` finds its class."""
     if id(value) in seen:

@@ -152,6 +152,10 @@ class Service:
         """Make a class for a class statement of the host; see `isolate_magic.child.deriving`."""
         return deriving.derive(name, bases, space, options)
 
+    def upward(self, home: type, target: Any, name: str) -> Any:
+        """Return what `super()` finds from a class on; see `isolate_magic.child.deriving`."""
+        return deriving.upward(home, target, name)
+
     def twin(self, cls: type) -> str:
         """Return the name of a class that is the host's own as well, because its values travel."""
         if cls in values.TWINS:

@@ -156,14 +156,51 @@ def test_a_method_that_uses_something_of_this_session_is_called_back(there: Ther
     assert seen == [5]
 
 
-def test_super_in_a_method_that_must_stay_is_refused_with_the_name_of_the_method(there: There) -> None:
-    seen: list[Any] = []
-    with pytest.raises(NotSupported, match=r"method 'area' of class Noting uses super\(\).*argument"):
+def test_super_works_in_a_method_that_is_called_back(there: There) -> None:
+    sizes, log = {"default": 4}, []
 
-        class Noting(there.Shape):
-            def area(self) -> int:
+    class Noting(there.Shape):
+        def __init__(self, name: str) -> None:
+            super().__init__(sizes[name])
+            log.append("made")
+
+        def describe(self) -> str:
+            log.append(super().area())
+            return super().describe() + "!"
+
+        def area(self) -> int:
+            return len(log)
+
+        def __repr__(self) -> str:
+            log.append("repr")
+            return "<" + super().__repr__()[:5]
+
+    class Further(Noting):
+        def describe(self) -> str:
+            log.append("further")
+            return super().describe() + "?"
+
+    noting = Noting("default")
+    assert (noting.size, noting.describe(), repr(noting)) == (4, "shape of 2!", "<<test")
+    assert log == ["made", 0, "repr"]
+    sizes["default"] = 5
+    further = Further("default")
+    assert (further.size, further.describe()) == (5, "shape of 6!?")
+    plain = there.Shape(7)
+    assert (plain.size, plain.describe(), plain.area()) == (7, "shape of 0", 0)
+    plain.__init__(8)
+    noting.__init__("default")
+    assert (plain.size, noting.size) == (8, 5)
+
+
+def test_super_in_an_exceptions_method_that_must_stay_is_refused(there: There) -> None:
+    seen: list[Any] = []
+    with pytest.raises(NotSupported, match=r"method '__init__' of class Mine uses super\(\).*isolated"):
+
+        class Mine(there.Problem):
+            def __init__(self) -> None:
                 seen.append(1)
-                return super().area()
+                super().__init__("x")
 
 
 def test_bases_of_two_companions_are_refused(there: There) -> None:

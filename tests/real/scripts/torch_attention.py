@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 TEXT = "the cat sat on the mat and the dog sat on the log " * 4
 letters = sorted(set(TEXT))
-size = len(letters)
 number = {letter: i for i, letter in enumerate(letters)}
 data = torch.tensor([number[letter] for letter in TEXT])
 torch.manual_seed(4)
@@ -45,12 +44,12 @@ class Model(nn.Module):
 
     def __init__(self, width=16, length=10):
         super().__init__()
-        self.embed = nn.Embedding(size, width)
+        self.embed = nn.Embedding(len(letters), width)
         self.place = nn.Parameter(torch.zeros(length, width))
         self.layers = nn.Sequential(
             OrderedDict([("head", Head(width, length)), ("norm", nn.LayerNorm(width)), ("act", nn.GELU())])
         )
-        self.out = nn.Linear(width, size)
+        self.out = nn.Linear(width, len(letters))
         self.apply(self.start)
 
     @staticmethod
