@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 import socket
 import threading
+import warnings
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -137,6 +138,8 @@ class Desk:
             raise TypeError("only calls are served here")
         if frame.target == 0 and frame.name == "memfd":
             return self._memfd
+        if frame.target == 0 and frame.name == "warn":
+            return self._warn
         if frame.target == 0 and frame.name == "cancel":
             return self.talk.awaits.cancel
         found = self.talk.lent[frame.target] if frame.target > 1 else None
@@ -169,6 +172,14 @@ class Desk:
         return f.Failure(
             number, f.Fault("Exception", args, text if isinstance(text, str) else "", (), {}, ref)
         )
+
+    def _warn(self, text: str, category: type, filename: str, line: int) -> None:
+        """Give a warning of the companion's, under the filters of this session."""
+        if not (isinstance(category, type) and issubclass(category, Warning)):
+            raise TypeError("a warning of no category")
+        # No file has this name, so no line of a file that the companion names is read and shown here.
+        place = f"{str(filename)[:500]} (in companion {self.talk.name!r})"
+        warnings.warn_explicit(str(text)[:10_000], category, place, int(line))
 
     def _memfd(self, size: int) -> int:
         """Make a memfd that the companion fills with a body, and hand it over."""

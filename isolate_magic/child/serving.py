@@ -19,6 +19,7 @@ from isolate_magic.child.faults import Faults
 from isolate_magic.child.loop import REST, Keeper
 from isolate_magic.child.service import Service
 from isolate_magic.child.tasks import LATER, Tasks
+from isolate_magic.child.warned import Warned
 from isolate_magic.link import frames as f
 from isolate_magic.link import memory
 from isolate_magic.link.layout import BOARD
@@ -50,6 +51,7 @@ class Serving(Peer):
         kernel.shell.gate = self
         self.lent = Lent(self.service)
         self.faults = Faults(self)
+        Warned(self, Serving._serve.__code__)
         self.drops: deque[tuple[int, int]] = deque()
         self.main = threading.get_ident()
         self.active: list[int] = []

@@ -22,6 +22,7 @@ from isolate_magic.link.foreign import ufuncs
 from isolate_magic.link.prefetch import ITERATORS, Iterating
 from isolate_magic.link.proxy import BLOCKED, Function, ModuleName, Proxy, annotations_of, signature
 from isolate_magic.link.refs import Claim
+from isolate_magic.link.standard import standard_error
 
 
 class Description(NamedTuple):
@@ -166,6 +167,11 @@ class Mirror(type):
             return False
 
 
+def _ordinary(cls: type) -> list[type]:
+    """Return the classes of this session's own above a class."""
+    return [up for up in cls.__mro__ if not isinstance(up, Mirror)]
+
+
 def _is_metaclass(cls: Any, thing: Any) -> bool:
     """Return whether a mirror is an instance of another one, a metaclass, over there."""
     claim = cls.__dict__["_isolate_class_"]
@@ -213,6 +219,9 @@ def build(told: Description, claim: Claim) -> type:
     if not told.callable_text:
         space["__doc__"] = told.text
     exceptions = tuple(base for base in told.bases if issubclass(base, BaseException))
+    ours = standard_error(told.module, told.name) if exceptions else None
+    if ours is not None and all(issubclass(ours, up) for base in exceptions for up in _ordinary(base)):
+        exceptions = (ours, *(base for base in exceptions if isinstance(base, Mirror)))
     if told.origin is not None and issubclass(told.origin, BaseException):
         exceptions, space["_isolate_origin_"] = (told.origin,), told.origin
     if exceptions:
