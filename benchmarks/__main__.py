@@ -10,10 +10,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import bulk, calls, cells, memory, starts, table
+from benchmarks import bulk, calls, cells, loops, memory, starts, table
 from benchmarks.harness import Figure, contest
 
-SECTIONS = {"calls": calls, "cells": cells, "starts": starts, "arrays": bulk, "memory": memory}
+SECTIONS = {
+    "calls": calls, "loops": loops, "cells": cells, "starts": starts, "arrays": bulk, "memory": memory,
+}  # fmt: skip
 _PLACE = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 

@@ -105,6 +105,11 @@ def _sharing(step: str, megabytes: int) -> Row:
 ROWS = (
     *(row for place in calls.PLACES for row in _calls(place)),
     Row(
+        "Loops", "`for x in remote_list`, 100,000 ints", "ms", "loop ours",
+        {"one trip an item": "loop trips"},
+        (Target(20, "faster", "one trip an item"),),
+    ),
+    Row(
         "Cells", "`%%isolated` of `1+1`, the whole cell", "ms", "cell ours", {"ipykernel": "cell ipykernel"},
         (Target(0.5, "times", "ipykernel"),),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -23,6 +24,14 @@ def add_one(number: int) -> int:
 def echo(body: bytes) -> bytes:
     """Return what came."""
     return body
+
+
+numbers = list(range(100_000))
+
+
+def one_by_one() -> Iterator[int]:
+    """Give the numbers one by one, as only a generator does."""
+    yield from numbers
 
 
 def use_both() -> int:

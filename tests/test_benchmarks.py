@@ -26,6 +26,7 @@ ROWS = [
             "call, 100,000 proxies alive",
         )
     ],
+    ("Loops", "`for x in remote_list`, 100,000 ints"),
     ("Cells", "`%%isolated` of `1+1`, the whole cell"),
     ("Cells", "the same, `run_cell_magic` alone"),
     *[
