@@ -21,10 +21,12 @@ from isolate_magic.link import bulk, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.lending import offers
 from isolate_magic.link.proxy import claim_of
+from isolate_magic.link.reference import ByRef
 
 _MOST = 1 << 40
 _OPEN = 64
 _THREADS = 500
+_ATTRIBUTES = ("__getattr__", "__setattr__", "__delattr__")
 
 
 class Desk:
@@ -143,6 +145,10 @@ class Desk:
         if frame.target == 0 and frame.name == "cancel":
             return self.talk.awaits.cancel
         found = self.talk.lent[frame.target] if frame.target > 1 else None
+        if type(found) is ByRef and frame.name:
+            if frame.name not in _ATTRIBUTES and frame.name not in found.specials():
+                raise TypeError(f"{frame.name[:60]!r} of {frame.target} is not on offer")
+            return partial(found.use, frame.name)
         if frame.name and frame.name in offers(found):
             return partial(_use, found, frame.name)
         if frame.target < 2 or frame.name:

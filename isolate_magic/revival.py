@@ -26,6 +26,7 @@ from isolate_magic.link import frames as f
 from isolate_magic.link.foreign import numpy as foreign_numpy
 from isolate_magic.link.foreign import torch as foreign_torch
 from isolate_magic.link.proxy import Module, remembered
+from isolate_magic.link.reference import ByRef
 from isolate_magic.link.refs import Claim
 from isolate_magic.link.shared import Segment
 
@@ -108,7 +109,8 @@ class Revival:
         if kind is f.Ref:
             return self._ref(value)
         if kind is f.Own:
-            return self.talk.lent[value.id]
+            found = self.talk.lent[value.id]
+            return found.thing if type(found) is ByRef else found
         if kind is f.Fault:
             return self.fault(value)
         if kind is f.Record:

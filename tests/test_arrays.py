@@ -175,3 +175,10 @@ def test_a_remote_array_passes_for_none_of_ours_but_behaves(rnp: Any) -> None:
         bool(remote)
     with pytest.raises(TypeError, match="unhashable"):
         hash(remote)
+
+
+def test_writing_to_an_array_argument_is_an_error_that_says_how_to_copy(there: There) -> None:
+    write = there("def write(a): a[0] = 1\nwrite")
+    with pytest.raises(ValueError, match="read-only") as caught:
+        write(np.zeros(3))
+    assert any("x = x.copy()" in note for note in caught.value.__notes__)

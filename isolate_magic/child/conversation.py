@@ -13,7 +13,7 @@ from typing import Any
 
 from isolate_magic.child.service import Raw
 from isolate_magic.child.serving import Serving
-from isolate_magic.child.standins import CLASSES, StandIn
+from isolate_magic.child.standins import MAKERS, StandIn
 from isolate_magic.link import bulk, descriptors, packing, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.foreign import numpy as foreign_numpy
@@ -180,7 +180,7 @@ class Conversation(Serving):
         """Return the stand-in of a host object; the same one for the same object."""
         found = self._standins.get(number)
         if found is None:
-            self._standins[number] = found = CLASSES[kind](Claim(self, number, name), *told)
+            self._standins[number] = found = MAKERS[kind](Claim(self, number, name), *told)
         else:
             found._isolate_.times += 1
         return found

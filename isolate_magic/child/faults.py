@@ -70,8 +70,9 @@ class Faults:
         names = {name for kind, found in _FIELDS.items() if isinstance(error, kind) for name in found}
         fields = {name: self._argument(getattr(error, name, None)) for name in sorted(names)}
         notes = getattr(error, "__notes__", None)
-        if notes:
-            fields["__notes__"] = self._argument(tuple(map(str, notes)))
+        told = [*map(str, notes or ()), *_advice(error)]
+        if told:
+            fields["__notes__"] = self._argument(tuple(told))
         if builtin or type(error) in self.talk.adopted:  # no mirror, so nobody could ask for these later
             own = ((name, value) for name, value in vars(error).items() if name != "__notes__")
             fields["__dict__"] = self._argument(tuple(own)) if vars(error) else None
@@ -103,6 +104,13 @@ class Faults:
         if isinstance(fault.ref, f.Ref):
             error.__dict__["_isolate_"] = Claim(self.talk, fault.ref.id, str(fault.text))
         return error if isinstance(error, BaseException) else HostError(fault.text)
+
+
+def _advice(error: BaseException) -> list[str]:
+    """Say what to do about numpy's error for a write to an array that came as an argument."""
+    if type(error) is ValueError and str(error).endswith(("destination is read-only", "array is read-only")):
+        return ["An array given as an argument is read-only here: x = x.copy() makes one that may be changed"]
+    return []
 
 
 def _clean(line: str) -> str:

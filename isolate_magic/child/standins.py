@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import io
 import types
+from collections.abc import Callable
 from typing import Any
 
 from isolate_magic.link.refs import Claim
@@ -163,11 +164,40 @@ class HostBytes(HostFile):
     """Stand for a file of bytes; `isinstance(x, io.BufferedIOBase)` says yes."""
 
 
+class HostObject(StandIn):
+    """Stand for an object that the user gave by reference; each use of it is a call back."""
+
+    def __init__(self, claim: Claim) -> None:
+        object.__setattr__(self, "_isolate_", claim)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"{name!r} is not used by reference: it is private")
+        return _ask(self, "__getattr__", name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _ask(self, "__setattr__", name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _ask(self, "__delattr__", name)
+
+
+_object_classes: dict[Any, type[HostObject]] = {}
+
+
+def _host_object(claim: Claim, specials: tuple[str, ...]) -> HostObject:
+    """Make a stand-in of a class that has the special methods of the object's class."""
+    key = (claim.label, specials)
+    if key not in _object_classes:
+        _object_classes[key] = type(claim.label, (HostObject,), {name: _method(name) for name in specials})
+    return _object_classes[key](claim)
+
+
 io.TextIOBase.register(HostText)
 io.BufferedIOBase.register(HostBytes)
 
-CLASSES: dict[str, type[StandIn]] = {
+MAKERS: dict[str, Callable[..., StandIn]] = {
     "function": HostFunction, "async function": AsyncHostFunction, "iterator": HostIterator,
     "generator": HostGenerator,
-    "sort key": HostKey, "text": HostText, "file": HostBytes,
+    "sort key": HostKey, "text": HostText, "file": HostBytes, "object": _host_object,
 }  # fmt: skip

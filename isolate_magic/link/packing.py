@@ -22,6 +22,7 @@ from isolate_magic.link.foreign import torch as foreign_torch
 from isolate_magic.link.functions import may_stay, shape, travels
 from isolate_magic.link.lending import kind_of
 from isolate_magic.link.proxy import Method, claim_of
+from isolate_magic.link.reference import ByRef
 from isolate_magic.link.refs import Claim
 
 _ADVICE = "Make the object there instead, or pass the plain data it is made from"
@@ -68,9 +69,8 @@ class Packer(cloudpickle.Pickler):
         claim = claim_of(obj)
         if claim is not None:
             return _own, (self.owner.number_of(claim),)
-        kind = kind_of(obj)
-        if kind:
-            return self._in_place(obj, kind)
+        if type(obj) is ByRef or kind_of(obj):
+            return self._in_place(obj)
         if may_stay(obj) and id(obj) not in self._sent and not travels(obj):
             kind = "async function" if asynchronous(obj) else "function"
             return _stand_in, (self._lend(obj), kind, _name(obj), shape(obj))
@@ -105,7 +105,10 @@ class Packer(cloudpickle.Pickler):
         self._sent.add(id(obj.function))
         return _same, (obj.function,)
 
-    def _in_place(self, obj: Any, kind: str) -> Any:
+    def _in_place(self, obj: Any) -> Any:
+        if type(obj) is ByRef:
+            return _stand_in, (self._lend(obj), "object", type(obj.thing).__name__, obj.specials())
+        kind = kind_of(obj)
         if kind == "file" and (isinstance(obj, io.TextIOBase) or hasattr(obj, "encoding")):
             kind = "text"
         return _stand_in, (self._lend(obj), kind, f"{kind} {getattr(obj, 'name', type(obj).__name__)}")

@@ -52,6 +52,11 @@ def containers(arguments: Any, lent: Callable[[object], bool]) -> list[Any]:
     return found
 
 
+def mutable(kind: type) -> bool:
+    """Return whether a change of an instance of this class would be lost with a copy of it."""
+    return kind in _KINDS.keys() - {tuple} or _plain_object(kind)
+
+
 def _plain_object(kind: type) -> bool:
     """Return whether instances of a class are copied by their `__dict__` and by nothing else."""
     return (
