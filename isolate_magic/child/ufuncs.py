@@ -25,7 +25,7 @@ def ufunc(name: tuple[str, str], method: str, inputs: Any, options: dict[str, An
     stranger = any(not hasattr(x, "__array_ufunc__") and hasattr(x, "__array_priority__") for x in inputs)
     if stranger and method == "__call__" and name[0] == "numpy" and not options and name[1] in _OPERATORS:
         return _OPERATORS[name[1]](*inputs)
-    if "out" in options and not isinstance(options["out"], tuple):
+    if options.get("out") is not None and not isinstance(options["out"], tuple):
         options = {**options, "out": (options["out"],)}
     module = numpy if name[0] == "numpy" else importlib.import_module(name[0])
     return getattr(getattr(module, name[1]), method)(*inputs, **options)

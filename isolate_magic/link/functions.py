@@ -111,6 +111,7 @@ def _copied(part: Any) -> bool:
     return isinstance(part, (type, types.FunctionType)) and not isproxy(part) and not _by_name(part)
 
 
+@functools.lru_cache(1000)
 def _stores(code: types.CodeType, own: bool = True) -> bool:
     """Return whether code sets attributes; those of its arguments count only with `own`."""
     steps = list(dis.get_instructions(code))
@@ -165,21 +166,29 @@ def _references(function: types.FunctionType) -> Iterator[Any]:
         except ValueError:  # an empty cell: filled later, so it is no constant; but for that of `super()`
             if name != "__class__":
                 yield object()
-    yield from _globals(code, function.__globals__, code.co_freevars)
+    for name in _names(code, code.co_freevars):
+        if name in function.__globals__:
+            yield function.__globals__[name]
+        elif not hasattr(builtins, name):
+            yield object()  # not defined yet: whoever calls it finds out, here. Or it is written to
 
 
-def _globals(code: types.CodeType, names: dict[str, Any], free: tuple[str, ...]) -> Iterator[Any]:
+_WRITTEN = "a name that is written to"
+
+
+@functools.lru_cache(1000)
+def _names(code: types.CodeType, free: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the globals that code reads, and `_WRITTEN` if it binds a name outside of itself."""
+    found = dict[str, None]()
     for step in dis.get_instructions(code):
-        if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
-            yield object()
-        elif step.opname == "STORE_DEREF" and step.argval in free:
-            yield object()  # nonlocal: the outer function here would not see it
+        if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") or (
+            step.opname == "STORE_DEREF"
+            and step.argval in free  # nonlocal: the outer function would not see it
+        ):
+            found[_WRITTEN] = None
         elif step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            name = step.argval
-            if name in names:
-                yield names[name]
-            elif not hasattr(builtins, name):
-                yield object()  # not defined yet: whoever calls it finds out, here
+            found[step.argval] = None
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _globals(constant, names, free)
+            found |= dict.fromkeys(_names(constant, free))
+    return tuple(found)

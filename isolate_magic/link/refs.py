@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Container
 from itertools import count
 from typing import Any
 
@@ -77,6 +78,11 @@ class Lent:
 
     def __contains__(self, number: int) -> bool:
         return number in self._objects
+
+    @property
+    def identities(self) -> Container[int]:
+        """The `id` of every object that the other side holds now."""
+        return self._numbers
 
     def holds(self, obj: object) -> bool:
         """Return whether the other side holds this very object now."""

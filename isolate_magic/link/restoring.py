@@ -8,9 +8,9 @@ What was in them before is told by container and position: `rows.sort()` brings 
 from __future__ import annotations
 
 import copyreg
+import functools
 import types
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from operator import is_
 from typing import Any
 
@@ -27,28 +27,30 @@ _STATE = (
     "__getnewargs_ex__",
     "__getnewargs__",
 )
+_LEAVES = values.TWINS - {tuple}
 _WHOLE = -1  # the position that stands for the container itself
 
 
-def containers(arguments: Any, lent: Callable[[object], bool]) -> list[Any]:
+def containers(arguments: Any, lent: Container[int]) -> list[Any]:
     """Return the mutable containers in a value, each once, in an order that both sides share.
 
     Args:
         arguments: the arguments by place and by name, as they are packed.
-        lent: says of an object whether it is the companion's own, for which the host sent a number.
+        lent: the identities of the companion's own objects, for which the host sent a number.
     """
-    found, seen, ahead = [], set(), deque([arguments])
-    while ahead:
-        value = ahead.popleft()
-        if id(value) in seen or lent(value):
+    found, seen, ahead = list[Any](), set[int](), [arguments]
+    for value in ahead:  # which grows meanwhile
+        number, kind = id(value), type(value)
+        if number in seen or number in lent:
             continue
-        seen.add(id(value))
-        if type(value) is not tuple:
+        seen.add(number)
+        if kind is not tuple:
             found.append(value)
-        inside = _inside(value)
-        wanted = {kind for kind in set(map(type, inside)) if _KINDS.get(kind) or _plain_object(kind)}
+        inside = value if kind is list or kind is tuple else _inside(value, kind)
+        wanted = set(map(type, inside)) - _LEAVES
         if wanted:
-            ahead.extend(item for item in inside if type(item) in wanted)
+            wanted = {kind for kind in wanted if kind in _KINDS or _plain_object(kind)}
+            ahead += [item for item in inside if type(item) in wanted]
     return found
 
 
@@ -57,6 +59,7 @@ def mutable(kind: type) -> bool:
     return kind in _KINDS.keys() - {tuple} or _plain_object(kind)
 
 
+@functools.lru_cache(1000)
 def _plain_object(kind: type) -> bool:
     """Return whether instances of a class are copied by their `__dict__` and by nothing else."""
     return (
@@ -69,24 +72,30 @@ def _plain_object(kind: type) -> bool:
     )
 
 
-def _inside(value: Any) -> Any:
-    kind = type(value)
-    if kind in (list, tuple):
-        return value
+def _inside(value: Any, kind: type) -> Any:
     if kind is dict:
         return value.values()
     return () if kind in (set, bytearray) else vars(value).values()
 
 
-def state(container: Any) -> Any:
-    """Return what is in a container now: a flat list, or a copy of a set or a bytearray."""
-    kind = type(container)
-    if kind is list:
-        return container[:]
+def _state(container: Any) -> Any:
+    """Return a copy of what is in a container now: a list, a dict, a set or a bytearray."""
+    return container.copy() if type(container) in _KINDS else vars(container).copy()
+
+
+def _changed(container: Any, before: Any) -> bool:
+    kind = type(before)
     if kind in (set, bytearray):
-        return container.copy()
-    table = container if kind is dict else vars(container)
-    return [part for pair in table.items() for part in pair]
+        return bool(container != before)
+    now = container if type(container) is kind else vars(container)
+    if len(now) != len(before) or not all(map(is_, now, before)):
+        return True
+    return kind is dict and not all(map(is_, now.values(), before.values()))
+
+
+def _flat(state: Any) -> list[Any]:
+    """Return the parts of a state by position: items, or keys and values in turn."""
+    return state if type(state) is list else [part for pair in state.items() for part in pair]
 
 
 class Watch:
@@ -97,9 +106,9 @@ class Watch:
         lent: as for `containers`.
     """
 
-    def __init__(self, arguments: Any, lent: Callable[[object], bool]) -> None:
+    def __init__(self, arguments: Any, lent: Container[int]) -> None:
         self._containers = containers(arguments, lent)
-        self._before = [state(container) for container in self._containers]
+        self._before = [_state(container) for container in self._containers]
 
     def changes(self, wrap: Callable[[Any], Any]) -> f.Changes | None:
         """Return the changes as data; None if there are none.
@@ -107,8 +116,7 @@ class Watch:
         Args:
             wrap: turns a new value in a container into a frame value.
         """
-        now = [state(container) for container in self._containers]
-        changed = [place for place, pair in enumerate(zip(self._before, now, strict=True)) if _differ(*pair)]
+        changed = [place for place, now in enumerate(self._containers) if _changed(now, self._before[place])]
         if not changed:
             return None
         places = self._places()
@@ -116,39 +124,33 @@ class Watch:
         def told(item: Any) -> Any:
             return places[id(item)] if id(item) in places else wrap(item)
 
-        found = [f.Change(place, self._content(place, now[place], told)) for place in changed]
+        found = [f.Change(place, self._content(place, told)) for place in changed]
         return f.Changes(_shape(self._containers), tuple(found))
 
     def _places(self) -> dict[int, f.Place]:
         """Return by identity where an object was before the call; plain values need no place."""
         places = {}
         for number, before in enumerate(self._before):
-            if type(before) is list:
-                for position, item in enumerate(before):
+            if type(before) in (list, dict):
+                for position, item in enumerate(_flat(before)):
                     if type(item) not in values.PLAIN:
                         places[id(item)] = f.Place(number, position)
         for number, container in enumerate(self._containers):
             places[id(container)] = f.Place(number, _WHOLE)
         return places
 
-    def _content(self, place: int, now: Any, told: Callable[[Any], Any]) -> tuple[Any, ...]:
-        before = self._before[place]
+    def _content(self, place: int, told: Callable[[Any], Any]) -> tuple[Any, ...]:
+        before, now = self._before[place], _state(self._containers[place])
         if type(now) is bytearray:
             return (told(bytes(now)),)
-        if type(now) is list:
-            return tuple(map(told, now))
+        if type(now) is not set:
+            return tuple(map(told, _flat(now)))
         gone = before - now
         if any(type(item) not in values.TWINS for item in gone):
             raise TransferError(
                 "a set given as an argument lost an object that is no plain value: which one is it here?"
             )
         return f.Tuple(tuple(map(told, now - before))), f.Tuple(tuple(map(told, gone)))
-
-
-def _differ(before: Any, now: Any) -> bool:
-    if type(before) is list:
-        return len(before) != len(now) or not all(map(is_, before, now))
-    return bool(before != now)
 
 
 class Given:
@@ -159,8 +161,9 @@ class Given:
     """
 
     def __init__(self, arguments: Any) -> None:
-        self._containers = containers(arguments, _never)
-        self._before = [state(container) for container in self._containers]
+        self._containers = containers(arguments, ())
+        self._before = [_state(container) for container in self._containers]
+        self._flat: dict[int, list[Any]] = {}
 
     def restore(self, changes: f.Changes, unwrap: Callable[[Any], Any]) -> None:
         """Do to the arguments here what the call has done to their copies.
@@ -192,17 +195,15 @@ class Given:
         if place.position == _WHOLE:
             return self._containers[container]
         before = self._before[container]
-        if type(before) is not list:
+        if type(before) not in (list, dict):
             raise ValueError("a place in a container that has none")
-        return before[_index(place.position)]
+        if container not in self._flat:
+            self._flat[container] = _flat(before)
+        return self._flat[container][_index(place.position)]
 
 
 def _shape(found: list[Any]) -> str:
     return "".join(_KINDS.get(type(container), "o") for container in found)
-
-
-def _never(_value: object) -> bool:
-    return False
 
 
 def _index(number: int) -> int:
