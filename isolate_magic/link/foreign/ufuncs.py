@@ -95,7 +95,10 @@ def _into(call: Callable[..., Any], options: dict[str, Any], count: int) -> Any:
         return call(**options)
     if len(outs) != count or not all(isinstance(item, np.ndarray) for item in outs):
         raise TransferError("`out` must be arrays of this session only, or of the companion only")
-    result = call(**options | {"out": None})  # None says that what `where` leaves out is not looked at
+    given = {name: value for name, value in options.items() if name != "out"}
+    if "where" in given:
+        given["out"] = None  # which says that nobody looks at what `where` leaves out
+    result = call(**given)
     where = options.get("where", True)
     for target, value in zip(outs, result if count > 1 else (result,), strict=True):
         np.copyto(target, np.asarray(copied(value)), casting="same_kind", where=np.asarray(copied(where)))
