@@ -14,7 +14,7 @@ import psutil
 from isolate_magic import output, spawner
 from isolate_magic.aio import Aio
 from isolate_magic.cells import Shown, timed
-from isolate_magic.errors import StartError
+from isolate_magic.errors import ProcessTerminationError, StartError
 from isolate_magic.interrupts import Postponed
 from isolate_magic.link.refs import Claim
 from isolate_magic.output import Sink
@@ -289,8 +289,13 @@ class Companion:
     def after_cell(self) -> None:
         """Let it do what follows a cell there, when one here has used it: pyplot's figures are shown then."""
         process = self._alive()
-        if process is not None and not process.talk.slots:  # not one that another thread is using
+        if process is None or process.talk.slots or process.talk.latest == process.rested:
+            return  # dead, at work for another thread, or unused since the last time
+        try:
             process.talk.ask("after_cell")
+        except ProcessTerminationError:  # whoever uses it next is told
+            return
+        process.rested = process.talk.latest
 
     def logs(self) -> str:
         """Return its last output, at most some 64 KiB."""

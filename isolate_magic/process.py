@@ -55,6 +55,7 @@ class Process:
         self.why: tuple[str, str] | None = None
         self.started = time.monotonic()
         self.looking = False
+        self.rested = 0  # the last request before which all that follows a cell here had been done
         self._serial = 0
         self._shut: list[int] = []
         self._buried = buried

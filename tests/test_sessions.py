@@ -203,3 +203,18 @@ def test_forks_while_other_threads_call_neither_hang_nor_hurt(companion: Compani
         for thread in threads:
             thread.join()
     assert not wrong
+
+
+def test_what_follows_a_cell_is_done_once_for_each_use_and_never_fails(companion: Companion) -> None:
+    companion.run("done = []\nget_ipython().events.register('post_execute', lambda: done.append(1))")
+    talk = companion._process.talk  # type: ignore[union-attr]
+    companion.call(len, "abc")
+    companion.run("done.clear()")  # which is a cell there, and does it by itself as well
+    companion.after_cell()
+    assert len(companion.pull("done")) >= 1
+    companion.after_cell()
+    before = talk.latest
+    companion.after_cell()
+    assert talk.latest == before
+    os.kill(companion.pid or 0, signal.SIGKILL)
+    companion.after_cell()
