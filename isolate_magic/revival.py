@@ -129,8 +129,11 @@ class Revival:
     def _ref(self, ref: f.Ref) -> Any:
         if ref.kind == 4:
             return self._twin(ref.label)
-        if ref.kind == 1:
-            return self.mirror(ref.id)
+        if ref.kind in (1, 5):
+            made = self.mirror(ref.id)
+            if ref.kind == 5:
+                mirror.learn(made, mirror.Description(*self.talk.describe(ref.id)))
+            return made
         cls: Any = Module if ref.kind == 2 else self.mirror(ref.cls)
         if issubclass(cls, (BaseException, tuple)):
             raise ValueError(f"a reference to an instance of {cls.__name__}")

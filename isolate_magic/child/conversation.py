@@ -143,7 +143,8 @@ class Conversation(Serving):
         twin = self.service.twin(value)
         if twin:
             return f.Ref(0, 0, 4, twin)
-        return f.Ref(self.lent.pin(value), 0, 1, f"{value.__module__}.{value.__qualname__}")
+        kind = 5 if self.service.described.get(value, vars(value).keys()) != vars(value).keys() else 1
+        return f.Ref(self.lent.pin(value), 0, kind, f"{value.__module__}.{value.__qualname__}")
 
     def park(self, buffer: Any) -> Any:
         """Keep a buffer until the host has it, and return where it lies."""

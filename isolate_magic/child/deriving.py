@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from typing import Any
 
@@ -19,6 +20,8 @@ def derive(name: str, bases: tuple[type, ...], space: dict[str, Any], options: d
     def fill(namespace: Any) -> None:
         for key, value in space.items():
             namespace[key] = value  # one by one: the namespace of an Enum counts
+        if namespace.get("__module__") not in sys.modules:
+            namespace["__module__"] = "__main__"  # where dataclasses, say, look for the names in annotations
 
     made = types.new_class(name, bases, options, fill)
     for value in space.values():

@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 from typing import Any
 
 import cloudpickle
@@ -47,6 +47,7 @@ class Service:
         self.talk = talk
         self.kernel = kernel
         self.shell = kernel.shell
+        self.described: dict[type, KeysView[str] | set[str]] = {}  # the names that each class had then
         self.leaving = False  # whether a cell has said `exit`
 
     # ------------------------------------------------------------ cells and names
@@ -139,6 +140,7 @@ class Service:
                     descriptors.append(name)
         if _is_buffer(cls):
             special.append("__bytes__")
+        self.described[cls] = set(vars(cls))
         text = vars(cls).get("__doc__")
         own_text = text is not None and not isinstance(text, str)
         return (

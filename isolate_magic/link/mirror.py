@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from isolate_magic.errors import TransferError
+from isolate_magic.errors import NotSupported, TransferError
 from isolate_magic.link import awaiting, lookalike
 from isolate_magic.link.attributes import Attribute, attributes
 from isolate_magic.link.deriving import derive
@@ -102,8 +102,15 @@ class Mirror(type):
             known.original = getattr(cls, name)
         if isinstance(value, Attribute):  # `mock.patch` puts back what it has found in `__dict__`
             value = value.original
+        if name == "__dataclass_params__":
+            raise NotSupported(
+                f"@dataclass of this session cannot make {cls.__qualname__}, a class of a companion; "
+                "use the companion's: import_isolated('dataclasses').dataclass"
+            )
         claim = cls.__dict__["_isolate_class_"]
         claim.owner.call(claim, "__setattr__", (name, value), {})
+        if name in SPECIAL and issubclass(cls, Proxy):
+            type.__setattr__(cls, name, None if value is None else _forward(name))
 
     def __delattr__(cls, name: str) -> None:
         __tracebackhide__ = True
@@ -229,6 +236,18 @@ def build(told: Description, claim: Claim) -> type:
     if told.fields is not None:
         return _make(told, (tuple,), space | _record(told))
     return _make_proxy(told, space)
+
+
+def learn(made: type, told: Description) -> None:
+    """Give a mirror what its class has got since it was described, from a decorator, say."""
+    if not issubclass(made, Proxy):
+        return
+    for name in told.special:
+        if name.lstrip("-") in SPECIAL and name.lstrip("-") not in vars(made):
+            type.__setattr__(made, name.lstrip("-"), None if name[0] == "-" else _forward(name))
+    for name, attribute in attributes(told.methods, told.descriptors).items():
+        if name not in vars(made):
+            type.__setattr__(made, name, attribute)
 
 
 def _make_proxy(told: Description, space: dict[str, Any]) -> type:

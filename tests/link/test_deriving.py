@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -181,7 +182,7 @@ def test_super_works_in_a_method_that_is_called_back(there: There) -> None:
             return super().describe() + "?"
 
     noting = Noting("default")
-    assert (noting.size, noting.describe(), repr(noting)) == (4, "shape of 2!", "<<test")
+    assert (noting.size, noting.describe(), repr(noting)) == (4, "shape of 2!", "<<__ma")
     assert log == ["made", 0, "repr"]
     sizes["default"] = 5
     further = Further("default")
@@ -221,3 +222,41 @@ def test_deriving_from_a_class_of_a_dead_companion_is_refused() -> None:
 
             class Late(shape):
                 pass
+
+
+def test_what_a_decorator_adds_to_a_class_is_there_afterwards(there: There) -> None:
+    remote = there.companion.load_module("dataclasses")
+
+    @remote.dataclass(order=True)
+    class Point(there.Shape):
+        x: int
+        y: int = 2
+
+        def area(self) -> int:
+            return self.x * self.y
+
+    assert Point(5) == Point(5, 2)
+    assert Point(1) < Point(2)
+    assert Point(3).describe() == "shape of 6"
+    assert repr(Point(1)).endswith("Point(x=1, y=2)")
+    with pytest.raises(TypeError):
+        hash(Point(1))
+
+
+def test_a_special_method_set_from_here_works_at_once(there: There) -> None:
+    class Sized(there.Shape):
+        pass
+
+    sized = Sized(3)
+    with pytest.raises(TypeError):
+        len(sized)
+    Sized.__len__ = lambda self: self.size
+    assert len(sized) == 3
+
+
+def test_the_dataclass_of_this_session_is_refused_with_the_name_of_the_right_one(there: There) -> None:
+    with pytest.raises(NotSupported, match="import_isolated.'dataclasses'"):
+
+        @dataclasses.dataclass
+        class Point(there.Shape):
+            x: int
