@@ -110,7 +110,7 @@ class Conversation(Inbox):
         if len(packet) > f.PACKET:
             packed = self.arguments.packed((tuple(args), kwargs), held)
             packet = f.encode(f.Call(number, within, claim.number, name, (packed,), {}, drops))
-        if wrapped and type(wrapped[0]) is f.Pickled:
+        if wrapped and type(wrapped[0]) is f.Pickled and not (name == "push" and claim is self.service):
             given = Given((tuple(args), kwargs))
             frame = self.ask_for(number, packet, (claim, name, outer))
             if frame.changes is not None:

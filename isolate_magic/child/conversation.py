@@ -65,7 +65,8 @@ class Conversation(Serving):
                 return args, kwargs
         if len(args) == 1 and type(args[0]) is f.Pickled:
             packed: tuple[Any, dict[str, Any]] = self._unpack(args[0])
-            watched.append(Watch(packed, self.lent.identities))
+            if not (frame.target == 1 and frame.name == "push"):  # which makes them the companion's own
+                watched.append(Watch(packed, self.lent.identities))
             return packed
         if kwargs:
             kwargs = {name: values.unwrap(value, self._incoming) for name, value in kwargs.items()}
