@@ -194,6 +194,8 @@ def parts(value: Any) -> Iterator[Any]:
     inside = value if isinstance(value, tuple) else ()
     if isinstance(value, f.Wire):
         inside = tuple(getattr(value, name) for name in value.__struct_fields__)
+    elif isinstance(value, dict):
+        inside = tuple(value.values())
     for part in inside:
         yield from parts(part)
 

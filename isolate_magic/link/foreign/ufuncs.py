@@ -5,7 +5,6 @@ A ufunc comes here by `__array_ufunc__` (NEP 13), any other function by `__array
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -83,17 +82,17 @@ def _data(thing: Any) -> Any:
     except TransferError:
         claim = claim_of(thing)
         told = claim.owner.ask("array_items", thing) if claim is not None else None
-        if told is None:
+        if type(told) is not tuple or len(told) != 2 or type(told[1]) is not tuple:
             raise
     assert claim is not None
-    shape, items = told if type(told) is tuple and len(told) == 2 else (None, None)
-    whole = type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape) and type(items) is tuple
-    if not whole or math.prod(shape) != len(items):
-        raise claim.owner.break_off("it sent no array")
-    array = np.empty(len(items), object)
-    for place, item in enumerate(items):
-        array[place] = item
-    return array.reshape(shape)
+    try:
+        shape, items = told
+        array: Any = np.empty(len(items), np.dtype(object))
+        for place, item in enumerate(items):
+            array[place] = item
+        return array.reshape(shape)
+    except (TypeError, ValueError) as error:
+        raise claim.owner.break_off(f"it sent no array ({error})") from None
 
 
 def _name(ufunc: Any) -> tuple[str, str]:
