@@ -260,13 +260,13 @@ def _make_proxy(told: Description, space: dict[str, Any]) -> type:
         space["__radd__"] = _concatenate
     space |= ufuncs.protocols(told.special) | awaiting.methods(told.special)
     bases = tuple(base for base in told.bases if issubclass(base, Proxy))
-    if full in ITERATORS:
-        bases = (Iterating,)
-        space.pop("__next__", None)
+    base = Iterating if full in ITERATORS else awaiting.BASES.get(full)
+    if base is not None:
+        bases = (base,)
+        for name in vars(base).keys() & (told.methods + told.special):
+            space.pop(name, None)  # the base does that itself: a step of a loop, a part of an `await`
     elif not bases:
-        bases = (awaiting.BASES.get(full, Function if told.callable_text else Proxy),)
-    if full == "builtins.async_generator":
-        del space["__aiter__"]  # of the base: itself, without a round trip
+        bases = (Function if told.callable_text else Proxy,)
     if told.callable_text:
         space |= {"__module__": ModuleName(told.module), "__doc__": Function.__dict__["__doc__"]}
     elif "__call__" in space:
