@@ -181,7 +181,7 @@ class Awaits:
         try:
             for number in unknown:
                 talk._guarded(talk.revival.mirror, number)
-        except Exception as error:  # border: what the companion has raised instead of an answer
+        except BaseException as error:  # border: what the companion has raised instead of an answer
             talk.desk.fail(frame.number, error)
             return
         try:

@@ -238,7 +238,9 @@ class Fixed:
     ],
     ids=["frozen", "frozen and taken away", "how it is pickled", "how it is shown"],
 )
-def test_the_companion_changes_no_attribute_that_is_frozen_or_that_python_acts_on(make: Any, told: str) -> None:
+def test_the_companion_changes_no_attribute_that_is_frozen_or_that_python_acts_on(
+    make: Any, told: str
+) -> None:
     with Companion("restoring-attack") as companion:
         lying(companion, f"f.Change(1, (5,)), f.Change(2, ({told + ',' if told else ''}))")
         first, second = [1], make()
