@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import array
 import os
-import socket
 import weakref
 from typing import Any
 
@@ -124,10 +122,8 @@ class Arguments:
     def _hand_over(self, fd: int) -> int:
         """Send a memfd through the door; return the token that goes with it."""
         token: int = next(self.talk.desk.tokens)
-        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
         try:
-            # Without waiting: a companion that takes none of them could hold us up for good.
-            self.talk.door.sendmsg([token.to_bytes(8, "little")], beside, socket.MSG_DONTWAIT)
+            self.talk.desk.hand_over(token, fd)
         except OSError as error:
             raise self.talk.break_off(f"it takes no memory ({error})") from None
         return token

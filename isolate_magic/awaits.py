@@ -10,15 +10,17 @@ from typing import Any
 
 from isolate_magic.crew import Crew, outcome_of, raising, returning, settle
 from isolate_magic.errors import TransferError
+from isolate_magic.link import copying, values
 from isolate_magic.link import frames as f
-from isolate_magic.link import values
 from isolate_magic.link.awaiting import Aside, Pending, asynchronous
 from isolate_magic.link.proxy import claim_of
 from isolate_magic.link.refs import Claim, take
 
 _GRACE = 1.0  # seconds for a companion to take note of a cancellation
 _MOST_HOMES = 256
-_crew = Crew("isolate_magic-await", 8)
+_MOST_UNDER_WAY = 10_000  # coroutines that a companion awaits at a time
+_MOST_LOOPS = 500  # of them with a thread of their own
+_MOST_LATE = 10_000  # replies that wait until the companion reads
 
 home: contextvars.ContextVar[Any] = contextvars.ContextVar("home", default=None)
 """The event loop that the code under way works for, and its thread, where a thread does so by proxy."""
@@ -37,7 +39,10 @@ class Awaits:
     def __init__(self, talk: Any) -> None:
         self.talk = talk
         self._homes: dict[int, tuple[asyncio.AbstractEventLoop, int]] = {}
-        self._running: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = {}
+        self._running: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None] = {}
+        self._late = 0
+        self._lock = threading.Lock()
+        self._crew = Crew("isolate_magic-await", 8)  # none of another companion's, which may never answer
 
     # ------------------------------------------------------------ objects of the companion
 
@@ -67,10 +72,10 @@ class Awaits:
             wrapped = (talk.arguments.packed((given, {}), held),)
             packet = f.encode(f.Call(number, within, 1, "begin", wrapped, {}))
         what = (claim, name or "__await__", outer)
-        pending = Pending(asyncio.get_running_loop(), talk.desk.answer, what)
+        pending = Pending(asyncio.get_running_loop(), self._serve, what)
         talk.slots[number] = pending
         try:
-            self._send(packet)
+            self.send(packet)
             await self._reply(number, pending)
         finally:
             del talk.slots[number]
@@ -109,23 +114,44 @@ class Awaits:
                 pending.come()
 
         talk.slots[own] = Aside(acknowledge, (talk.service, "cancel", 0))
-        self._send(f.encode(f.Call(own, 0, 1, "cancel", (number,), {})))
+        self.send(f.encode(f.Call(own, 0, 1, "cancel", (number,), {})))
         return pending.loop.call_later(_GRACE, lose_patience), lambda: bool(late)
 
-    def _send(self, packet: bytes) -> None:
+    def send(self, packet: bytes) -> None:
         """Send a frame without waiting for room on the channel."""
+        if not self._sent(packet):
+            self._crew.do(lambda: self._send_late(packet))
+
+    def reply(self, packet: bytes) -> None:
+        """Send a reply as `send` does; a companion that asks and asks and never reads is ended."""
+        if self._sent(packet):
+            return
+        with self._lock:
+            self._late += 1
+        if self._late > _MOST_LATE:
+            self.talk.process.kill("protocol", "protocol error: it does not read what it has asked for")
+        else:
+            self._crew.do(lambda: self._reply_late(packet))
+
+    def _sent(self, packet: bytes) -> bool:
         try:
             self.talk.sock.send(packet, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            _crew.do(lambda: self._send_later(packet))
+            return False
         except OSError:  # it is dying, and the background thread finds out how
-            return
+            return True
+        return True
 
-    def _send_later(self, packet: bytes) -> None:
+    def _send_late(self, packet: bytes) -> None:
         try:
             self.talk.sock.send(packet)
         except OSError:  # as above
             return
+
+    def _reply_late(self, packet: bytes) -> None:
+        self._send_late(packet)
+        with self._lock:
+            self._late -= 1
 
     async def _revived(self, frame: Any) -> Any:
         """Return what a reply stands for; where the companion must be asked for more, a thread asks."""
@@ -134,10 +160,34 @@ class Awaits:
         if _known(frame.value if type(frame) is f.Reply else frame.fault, talk.revival.mirrors):
             return talk.result(frame)
         done = asyncio.get_running_loop().create_future()
-        _crew.do(lambda: settle(done, outcome_of(lambda: talk.result(frame))))
+        self._crew.do(lambda: settle(done, outcome_of(lambda: talk.result(frame))))
         return (await done)()
 
-    # ------------------------------------------------------------ functions of ours that it awaits
+    # ------------------------------------------------------------ functions of ours that it calls or awaits
+
+    def _serve(self, frame: Any) -> None:
+        """Serve a request in the loop; where the companion must be asked for a class, a thread asks first."""
+        mirrors = self.talk.revival.mirrors
+        parts = copying.parts((getattr(frame, "args", ()), getattr(frame, "kwargs", ())))
+        unknown = [n for part in parts if (n := _class_in(part)) is not None and n not in mirrors]
+        if unknown:
+            loop = asyncio.get_running_loop()
+            self._crew.do(lambda: self._serve_late(loop, frame, unknown))
+        else:
+            self.talk.desk.answer(frame)
+
+    def _serve_late(self, loop: asyncio.AbstractEventLoop, frame: Any, unknown: list[int]) -> None:
+        talk = self.talk
+        try:
+            for number in unknown:
+                talk._guarded(talk.revival.mirror, number)
+        except BaseException as error:  # border: what the companion has raised instead of an answer
+            talk.desk.fail(frame.number, error)
+            return
+        try:
+            loop.call_soon_threadsafe(talk.desk.answer, frame)
+        except RuntimeError as error:  # the loop is closed
+            talk.desk.fail(frame.number, error)
 
     def note(self, number: int, function: Any) -> None:
         """Remember the loop that an async function works in: the one that runs where it is handed over."""
@@ -163,16 +213,28 @@ class Awaits:
                 f"the function {name} returned a coroutine, which cannot travel; declare it with "
                 "`async def`, then the companion can await it"
             )
+        try:
+            self._go(frame, coroutine)
+        except BaseException:
+            coroutine.close()
+            raise
+
+    def _go(self, frame: Any, coroutine: Any) -> None:
         slot = self.talk.slots.get(frame.within)
         loop, thread = self._homes.get(frame.target, (None, 0))
         if type(slot) is Pending:
             loop = slot.loop
         elif loop is not None and (self._waits(thread) or not loop.is_running()):
             loop = None
-        context = contextvars.copy_context()
+        with self._lock:
+            most = _MOST_LOOPS if loop is None else _MOST_UNDER_WAY
+            if len(self._running) >= most or frame.number in self._running:
+                raise TransferError(f"more than {most} async functions of the main session at a time")
+            self._running[frame.number] = None
         if loop is None:
+            context = contextvars.copy_context()
             threading.Thread(
-                target=lambda: context.run(asyncio.run, self._run(frame.number, coroutine)),
+                target=lambda: context.run(self._run_alone, frame.number, coroutine),
                 name="isolate_magic-callback",
                 daemon=True,
             ).start()
@@ -186,7 +248,15 @@ class Awaits:
 
     def _start(self, loop: asyncio.AbstractEventLoop, number: int, coroutine: Any) -> None:
         # Held there, because a loop holds its tasks weakly.
-        self._running[number] = (loop, loop.create_task(self._run(number, coroutine)))
+        task = loop.create_task(self._run(number, coroutine))
+        self._running[number] = (loop, task)
+        task.add_done_callback(lambda _: self._running.pop(number, None))
+
+    def _run_alone(self, number: int, coroutine: Any) -> None:
+        try:
+            asyncio.run(self._run(number, coroutine))
+        finally:
+            self._running.pop(number, None)
 
     async def _run(self, number: int, coroutine: Any) -> None:
         """Run a coroutine to its end and reply, however it ends."""
@@ -197,7 +267,6 @@ class Awaits:
             outcome = returning(await coroutine)
         except BaseException as error:  # border: the function's exception belongs to the companion's caller
             outcome = raising(error)
-        del self._running[number]
         self.talk.desk.reply(number, outcome)
 
     def cancel(self, number: int) -> None:
@@ -206,6 +275,16 @@ class Awaits:
         if found is not None:
             loop, task = found
             loop.call_soon_threadsafe(task.cancel)
+
+
+def _class_in(part: Any) -> int | None:
+    """Return the number of the class that a part of a value names, not what is inside it; None for most."""
+    kind = type(part)
+    if kind is f.Ref and part.kind not in (2, 4):
+        return int(part.id if part.kind == 1 else part.cls)
+    if kind is f.Record or (kind is f.Fault and type(part.cls) is int):
+        return int(part.cls)
+    return None
 
 
 def _known(value: Any, mirrors: dict[int, type]) -> bool:

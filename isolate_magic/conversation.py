@@ -31,6 +31,7 @@ from isolate_magic.revival import Revival
 
 _PLAIN = values.PLAIN
 _NOTHING: dict[str, Any] = {}
+_NONSENSE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
 _OUTERMOST = (0, 0)
 
 
@@ -138,33 +139,37 @@ class Conversation(Inbox):
                 self.refuse(claim)
         return self.call(self.service, name, args, _NOTHING)
 
-    def copy(self, proxy: Any) -> Any:
-        """Return a copy of the object behind a proxy; raises TransferError where there can be none."""
+    def copy(self, proxy: Any, pickles: bool = True) -> Any:
+        """Return a copy of the object behind a proxy; raises TransferError where there can be none.
+
+        Args:
+            proxy: stands for it.
+            pickles: whether the copy may come as a pickle, which the user must have asked for.
+        """
         __tracebackhide__ = True
         claim = claim_of(proxy)
         if claim is not None and self.closed:
             self.refuse(claim)
         try:
-            return self._copy(self.revival.copy, proxy, True)
+            return self._copy(self.revival.copy if pickles else self.revival.data, proxy, True, pickles)
         except UnknownClass:
-            return self._copy(self.revival.copy, proxy, False)
+            if not pickles:
+                raise
+            return self._copy(self.revival.copy, proxy, False, True)
 
     def shared_copy(self, proxy: Any) -> Any:
-        """Return a copy as `copy` does; that of an array lies in shared memory."""
+        """Return a copy as `copy` does, but by no pickle; that of an array lies in shared memory."""
         __tracebackhide__ = True
         claim = claim_of(proxy)
         if claim is not None and self.closed:
             self.refuse(claim)
-        try:
-            return self._copy(self.revival.shared_copy, proxy, True, True)
-        except UnknownClass:
-            return self._copy(self.revival.copy, proxy, False)
+        return self._copy(self.revival.shared_copy, proxy, True, False, True)
 
     def _copy(self, make: Callable[[Any], Any], *what: Any) -> Any:
         __tracebackhide__ = True
         number = next(self.numbers)
         within, outer = self.desk.within()
-        args, _ = self.arguments.wrap((*what[:2], True, *what[2:]), _NOTHING, [])
+        args, _ = self.arguments.wrap(what, _NOTHING, [])
         packet = f.encode(f.Call(number, within, 1, "copy", args, _NOTHING, take(self.drops)))
         frame = self.ask_for(number, packet, (self.service, "copy", outer))
         if type(frame) is f.Reply:
@@ -302,7 +307,7 @@ class Conversation(Inbox):
         """Make something of what the companion sent; kill the companion if it cannot be made."""
         try:
             return make(value)
-        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        except _NONSENSE as error:
             if isinstance(error, TransferError):
                 raise
             if self.closed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -23,10 +24,11 @@ class Crew:
     def __init__(self, name: str, most: int) -> None:
         self.name = name
         self.most = most
-        self._start_anew()
-        os.register_at_fork(after_in_child=self._start_anew)
+        self.start_anew()
+        _crews.add(self)
 
-    def _start_anew(self) -> None:
+    def start_anew(self) -> None:
+        """Forget all threads and jobs."""
         self._jobs: deque[Callable[[], None]] = deque()
         self._change = threading.Condition()
         self._threads = self._free = 0
@@ -53,6 +55,17 @@ class Crew:
                 job = self._jobs.popleft()
             job()
             del job
+
+
+_crews: weakref.WeakSet[Crew] = weakref.WeakSet()
+
+
+def _start_anew() -> None:
+    for crew in _crews:
+        crew.start_anew()
+
+
+os.register_at_fork(after_in_child=_start_anew)
 
 
 def outcome_of(work: Callable[[], Any]) -> Callable[[], Any]:

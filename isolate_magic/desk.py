@@ -5,8 +5,12 @@ The companion's word is not trusted: a call of anything else is a protocol error
 
 from __future__ import annotations
 
+import array
+import asyncio
+import io
 import operator
 import socket
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -22,11 +26,14 @@ from isolate_magic.link import frames as f
 from isolate_magic.link.lending import offers
 from isolate_magic.link.proxy import claim_of
 from isolate_magic.link.reference import ByRef
+from isolate_magic.revival import check_room
 
 _MOST = 1 << 40
 _OPEN = 64
 _THREADS = 500
 _ATTRIBUTES = ("__getattr__", "__setattr__", "__delattr__")
+_HELD = 1 << 18  # objects of ours that a companion may hold before a call of its own lends one more
+_NONSENSE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
 
 
 class Desk:
@@ -84,21 +91,30 @@ class Desk:
             with self._lock:
                 self._aside -= 1
 
+    def fail(self, number: int, error: BaseException) -> None:
+        """Answer a request with an exception of ours."""
+        self._send(f.encode(self._failure(number, error, [])))
+
     def refuse(self, frame: Any) -> None:
         """Answer a request whose caller has been interrupted."""
-        self._send(f.encode(self._failure(frame.number, KeyboardInterrupt(), [])))
+        self.fail(frame.number, KeyboardInterrupt())
 
     def _serve(self, frame: Any) -> None:
-        talk, held = self.talk, list[Any]()
+        talk = self.talk
         try:
             if frame.drops:
                 talk.lent.drop(frame.drops)
+            if len(talk.lent) > _HELD:
+                raise ValueError(f"it holds more than {_HELD} objects of this session")
             function = self._callable(frame)
             args = tuple(map(talk.revival.value, frame.args))
             kwargs = {name: talk.revival.value(value) for name, value in frame.kwargs.items()}
-        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
+        except _NONSENSE as error:
             if not talk.closed:
                 self._reject(f"a call that makes no sense ({error})")
+            return
+        except BaseException as error:  # border: what the companion answers when it is asked for a class
+            self.fail(frame.number, error)
             return
         try:
             result = self._run(function, args, kwargs)
@@ -106,7 +122,7 @@ class Desk:
                 talk.awaits.answer(frame, function, result)
                 return
         except BaseException as error:  # border: the function's exception belongs to the companion's caller
-            self._send(f.encode(self._failure(frame.number, error, held)))
+            self.fail(frame.number, error)
             return
         self.reply(frame.number, lambda: result)
 
@@ -130,6 +146,9 @@ class Desk:
         self._send(packet)
 
     def _send(self, packet: bytes) -> None:
+        if asyncio._get_running_loop() is not None:  # a companion that reads nothing must not hold it up
+            self.talk.awaits.reply(packet)
+            return
         try:
             self.talk.sock.send(packet)
         except OSError:  # it is dying, and whoever reads next finds out how
@@ -196,8 +215,17 @@ class Desk:
                 raise TransferError(f"more than {_OPEN} large buffers at a time; copy them one by one")
             token = next(self.tokens)
             fd = self.poured[token] = bulk.make(size)
-        socket.send_fds(self.talk.door, [token.to_bytes(8, "little")], [fd])
+        self.hand_over(token, fd)
         return token
+
+    def hand_over(self, token: int, fd: int) -> None:
+        """Send a memfd through the door, under its token.
+
+        Raises:
+            OSError: the companion takes none out of the door; waiting for it could hold us up for good.
+        """
+        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+        self.talk.door.sendmsg([token.to_bytes(8, "little")], beside, socket.MSG_DONTWAIT)
 
     def _reject(self, reason: str) -> None:
         self.talk.process.kill("protocol", f"protocol error: {reason}")
@@ -209,6 +237,9 @@ def _use(found: Any, name: str, *args: Any, **kwargs: Any) -> Any:
         return next(found)
     if name == "__length_hint__":
         return operator.length_hint(found)
+    if name in ("write", "writelines") and isinstance(found, (io.BytesIO, io.StringIO)):
+        gap = found.tell() - sys.getsizeof(found)  # it is filled up to where it has been sought
+        check_room(max(0, gap * 4 if isinstance(found, io.StringIO) else gap))
     value = getattr(found, name)
     return value(*args, **kwargs) if callable(value) else value
 

@@ -38,6 +38,7 @@ _OUR_ERRORS: dict[Any, type[Exception]] = {
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code has made
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LYING_THERE = (f.Remote, f.Poured)
+_MOST_CLASSES = 100_000  # they last as long as the companion
 _LOOK = 1000  # parts of a value that are added up before any of them is fetched
 _ROOM = 64 << 20  # bodies up to this size are fetched without a look at the free memory
 
@@ -66,16 +67,9 @@ class Revival:
 
     def copy(self, value: Any) -> Any:
         """Return a copy that the user has asked for; only here a pickle is taken."""
-        try:
-            large = (part for part in islice(copying.parts(value), _LOOK) if type(part) in _LYING_THERE)
-            check_room(sum(part.length for part in large))
-            if type(value) is not f.Pickled:
-                return self.value(value)
-        except (copying.UnknownClass, TransferError):
-            for part in copying.parts(value):
-                if type(part) is f.Remote:
-                    self._give_back(part)
-            raise
+        if type(value) is not f.Pickled:
+            return self.data(value)
+        self._fits(value)
         data, buffers = self.body(value.data), [bytearray(self.body(buffer)) for buffer in value.buffers]
         try:
             return pickle.loads(data, buffers=buffers)
@@ -85,11 +79,26 @@ class Revival:
                 "must be importable in this session"
             ) from error
 
+    def data(self, value: Any) -> Any:
+        """Return a copy that came as data."""
+        try:
+            self._fits(value)
+            return self.value(value)
+        except TransferError:
+            for part in copying.parts(value):
+                if type(part) is f.Remote:
+                    self._give_back(part)
+            raise
+
+    def _fits(self, value: Any) -> None:
+        large = (part for part in islice(copying.parts(value), _LOOK) if type(part) in _LYING_THERE)
+        check_room(sum(part.length for part in large))
+
     def shared_copy(self, value: Any) -> Any:
-        """Return a copy as `copy` does; an array or a tensor in a memfd of ours is shared from there."""
+        """Return a copy as `data` does; an array or a tensor in a memfd of ours is shared from there."""
         bits = value.bits if type(value) is f.Tensor else value
         if type(bits) is not f.Array or type(bits.data) is not f.Poured:
-            return self.copy(value)
+            return self.data(value)
         if type(value) is f.Tensor:
             return foreign_torch.unwrap_tensor(value, lambda bits: self._adopted(bits, True))
         return self._adopted(bits, False)
@@ -97,6 +106,7 @@ class Revival:
     def _adopted(self, value: f.Array, writable: bool) -> Any:
         """Return an array over the memfd that it came in, from now on a segment."""
         dtype, size = foreign_numpy.measure(value, self.value)
+        check_room(size)  # a look at a file with holes fills them
         mapped = Segment(self._sealed(value.data), max(size, 1)).map(writable=True)
         array = foreign_numpy.turned(
             value.order, value.shape, lambda shape: shared.array(mapped, dtype, shape, writable=writable)
@@ -172,7 +182,9 @@ class Revival:
         """Return the mirror of a class, made at its first appearance."""
         found = self.mirrors.get(number)
         if found is None:
-            told = mirror.Description(*self.talk.describe(number))
+            if len(self.mirrors) >= _MOST_CLASSES:
+                raise ValueError(f"more than {_MOST_CLASSES} classes")
+            told = mirror.check(self.talk.describe(number))
             claim = Claim(self.talk, number, f"{told.module}.{told.name}"[:200], 0)
             found = self.mirrors.setdefault(number, mirror.build(told, claim))
         return found

@@ -212,6 +212,10 @@ class Service:
 
         return np.asarray(target)
 
+    def array_items(self, target: Any) -> Any:
+        """Return the shape and the items of an array of objects; None for anything else."""
+        return ufuncs.items(target)
+
     def ufunc(self, name: Any, method: str, inputs: Any, options: dict[str, Any]) -> Any:
         """Call a ufunc of numpy's or scipy's."""
         return ufuncs.ufunc(name, method, inputs, options)

@@ -34,3 +34,11 @@ def ufunc(name: tuple[str, str], method: str, inputs: Any, options: dict[str, An
 def function(module: str, name: str, args: Any, options: dict[str, Any]) -> Any:
     """Call a function given by module and name."""
     return getattr(importlib.import_module(module), name)(*args, **options)
+
+
+def items(array: Any) -> Any:
+    """Return the shape and the items of an array of objects, in the order C; None for anything else."""
+    numpy = importlib.import_module("numpy")
+    if not isinstance(array, numpy.ndarray) or array.dtype != object:
+        return None
+    return array.shape, tuple(array.ravel().tolist())

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from isolate_magic.errors import TransferError
 from isolate_magic.link import frames as f
 from isolate_magic.link import values
 from isolate_magic.link.foreign import numpy as foreign_numpy
@@ -26,7 +27,7 @@ class NoData(TypeError):
     """Say that an object is no data; the copy then goes by pickle, or is refused."""
 
 
-class UnknownClass(Exception):
+class UnknownClass(TransferError):
     """Say that a dataclass came whose class this session has not imported, or knows otherwise."""
 
 
@@ -193,6 +194,8 @@ def parts(value: Any) -> Iterator[Any]:
     inside = value if isinstance(value, tuple) else ()
     if isinstance(value, f.Wire):
         inside = tuple(getattr(value, name) for name in value.__struct_fields__)
+    elif isinstance(value, dict):
+        inside = tuple(value.values())
     for part in inside:
         yield from parts(part)
 

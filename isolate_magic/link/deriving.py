@@ -46,6 +46,8 @@ def derive(name: str, bases: tuple[type, ...], space: dict[str, Any], options: d
     if claim.owner.closed:
         claim.owner.refuse(claim)
     made = claim.owner.ask("derive", name, bases, space, options)
+    if staying and not _is_of(claim.owner, made):  # it would be a class of this session that is changed
+        raise claim.owner.break_off(f"what it made of the statement of class {name} is no class of its own")
     if cell is not None:
         cell.cell_contents = made
     if staying:
@@ -83,6 +85,12 @@ class Upward:
         if proxy is None or first is self:
             return self._usual.__get__(proxy, kind)
         return proxy._isolate_.owner.ask("upward", self._home, proxy, name)
+
+
+def _is_of(owner: Any, made: Any) -> bool:
+    """Return whether this is the mirror of a class of a companion, whose instances are proxies."""
+    claim = claim_of(made) if issubclass(type(made), type) and issubclass(made, Proxy) else None
+    return claim is not None and claim.owner is owner
 
 
 def _teach(made: Any, space: dict[str, Any]) -> None:

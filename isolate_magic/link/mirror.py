@@ -10,6 +10,7 @@ from __future__ import annotations
 import copyreg
 import opcode
 import operator
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -53,6 +54,8 @@ class Description(NamedTuple):
     descriptors: tuple[str, ...] = ()
 
 
+_MOST_BASES = 100  # Python takes the square of their number to put them in order
+_FIELD = re.compile(r"[^\W_]\w*|_\d+")  # the second form is what `namedtuple(..., rename=True)` makes
 _OPERATION = opcode.opmap["BINARY_OP"]
 _IN_PLACE = [name for name, _ in opcode._nb_ops].index("NB_INPLACE_ADD")  # type: ignore[attr-defined]
 _UNARY = (
@@ -208,6 +211,28 @@ def _refuse(cls: Mirror) -> Any:
 copyreg.pickle(Mirror, _refuse)
 
 
+def check(told: Any) -> Description:
+    """Return what a companion told of a class as a description.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if type(told) is not tuple or len(told) != len(Description._fields):
+        raise ValueError("a class that is told otherwise than classes are")
+    made = Description(*told)
+    texts = [made.special, made.methods, made.descriptors, made.fields or ()]
+    if not (
+        type(made.module) is type(made.name) is str
+        and (made.text is None or type(made.text) is str)
+        and type(made.bases) is tuple
+        and len(made.bases) <= _MOST_BASES
+        and all(issubclass(type(kind), type) for kind in (*made.bases, made.origin or object))
+        and all(type(names) is tuple and all(type(name) is str for name in names) for names in texts)
+    ):
+        raise ValueError(f"a class with a description that makes no sense: {made.name!r:.100}")
+    return made
+
+
 def build(told: Description, claim: Claim) -> type:
     """Make the mirror of a class.
 
@@ -357,7 +382,7 @@ def _record(told: Description) -> dict[str, Any]:
         "__getattr__": _record_attribute,
     }  # fmt: skip
     for index, field in enumerate(fields):
-        if field.startswith("__"):  # no namedtuple has one, and Python acts on such names
+        if not _FIELD.fullmatch(field):  # no namedtuple has one, and Python and IPython act on such names
             raise ValueError(f"a namedtuple with a field {field[:60]!r}")
         space[field] = property(operator.itemgetter(index))
     for name in {name for name in told.special if name in SPECIAL and name not in tuple.__dict__}:

@@ -73,7 +73,10 @@ class Advancing(Claim):
         taken = self._size - len(self.ahead)
         self._size = 0
         self.ahead.clear()
-        first, *rest = owner.ask("ahead", self._number, taken, self._wanted)
+        told = owner.ask("ahead", self._number, taken, self._wanted)
+        if type(told) is not tuple or not 0 < len(told) <= self._wanted:
+            raise owner.break_off("it sent items ahead that nobody asked for")
+        first, *rest = told
         self._stamp, self._size = owner.latest, len(rest)
         self.ahead.extend(rest)
         return first

@@ -315,20 +315,21 @@ def claim_of(thing: Any) -> Claim | None:
     return found
 
 
-def copied(thing: Any) -> Any:
+def copied(thing: Any, pickles: bool = True) -> Any:
     """Return the copy that `byvalue` promises: of what a proxy stands for, also inside tuples.
 
     Args:
         thing: anything; what holds no proxy is returned as it is.
+        pickles: whether copies may come as pickles, as the user has asked for copies.
     """
     __tracebackhide__ = True
     if type(thing) is Method:
         thing = thing.fetch()
     claim = None if isinstance(thing, BaseException) else claim_of(thing)
     if claim is not None:
-        return claim.owner.copy(thing)
+        return claim.owner.copy(thing, pickles)
     if type(thing) is tuple or (isinstance(thing, tuple) and claim_of(type(thing)) is not None):
-        items = [copied(item) for item in thing]
+        items = [copied(item, pickles) for item in thing]
         if any(new is not old for new, old in zip(items, thing, strict=True)):
             return tuple.__new__(type(thing), items)
     return thing

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import re
 import types
 from collections.abc import Callable, Container, Iterable
 from operator import is_
@@ -28,6 +29,8 @@ _STATE = (
     "__getnewargs__",
 )
 _LEAVES = values.TWINS - {tuple}
+_ACTED_ON = re.compile(r"__.*__\Z|_repr_|_ipython_|_isolate_")  # by Python, by IPython, by us
+_NOTHING = object()
 _WHOLE = -1  # the position that stands for the container itself
 
 
@@ -174,7 +177,7 @@ class Given:
 
         Raises:
             ValueError, IndexError, TypeError: it makes no sense.
-            TransferError: the arguments look different on both sides.
+            TransferError: the arguments look different on both sides, or what was changed may not be.
         """
         if changes.shape != _shape(self._containers):
             raise TransferError(
@@ -186,7 +189,7 @@ class Given:
             return self._original(item) if type(item) is f.Place else unwrap(item)
 
         ready = [(self._containers[_index(change.place)], change.items) for change in changes.found]
-        contents = [list(map(made, items)) for _, items in ready]
+        contents = [_content(target, list(map(made, items))) for target, items in ready]
         for (target, _), content in zip(ready, contents, strict=True):
             _put(target, content)
 
@@ -212,23 +215,74 @@ def _index(number: int) -> int:
     return number
 
 
+def _content(target: Any, told: list[Any]) -> Any:
+    """Return what shall be in a container, so that `_put` cannot fail half-way.
+
+    Raises:
+        ValueError, TypeError: it does not fit the container.
+        TransferError: it may not be there.
+    """
+    kind = type(target)
+    if kind is list:
+        return told
+    if kind is bytearray:
+        (data,) = told
+        if type(data) is not bytes:
+            raise ValueError(f"a {type(data).__name__} for the content of a bytearray")
+        if len(data) != len(target):
+            _check_resizable(target)
+        return data
+    if kind is set:
+        new, gone = told
+        if not type(new) is type(gone) is tuple:
+            raise ValueError("a change of a set that is none")
+        return (target - set(gone)) | set(new)  # the hashes of proxies may do anything, so before all else
+    table = dict(_pairs(told))
+    if kind is not dict:
+        _check_attributes(target, table)
+    return table
+
+
+def _check_resizable(target: bytearray) -> None:
+    try:
+        target.append(0)
+    except BufferError as error:
+        raise TransferError(
+            f"a bytearray given as an argument has another length now, and here a view keeps it: {error}"
+        ) from None
+    target.pop()
+
+
+def _check_attributes(target: Any, table: dict[Any, Any]) -> None:
+    """Refuse attributes by which an object would get another behaviour here, and fields that are frozen."""
+    if not all(type(name) is str for name in table):
+        raise ValueError("attributes whose names are no text")
+    before = vars(target)
+    frozen = getattr(getattr(type(target), "__dataclass_params__", None), "frozen", False)
+    fields = set(type(target).__dataclass_fields__) & set(before) if frozen else set()
+    fixed = fields | {name for name in table if _ACTED_ON.match(name)}
+    for name in sorted(fixed):
+        if not _same(table.get(name, _NOTHING), before.get(name, _NOTHING)):
+            reason = "its class is frozen" if name in fields else "Python acts on such a name"
+            raise TransferError(
+                f"the call has changed the attribute {name!r} of an argument, a {type(target).__qualname__}, "
+                f"which is not done here: {reason}. Return the value instead"
+            )
+
+
+def _same(one: Any, other: Any) -> bool:
+    plain = type(one) in values.PLAIN and type(one) is type(other)
+    return one is other or (plain and bool(one == other or one != one))
+
+
 def _put(target: Any, content: Any) -> None:
-    """Replace what is in a container."""
-    if type(target) is list:
+    """Replace what is in a container by what `_content` has made."""
+    if isinstance(target, (list, bytearray)):
         target[:] = content
-    elif type(target) is bytearray:
-        (target[:],) = content
-    elif type(target) is set:
-        new, gone = content
-        target.difference_update(gone)
-        target.update(new)
     else:
-        table = target if type(target) is dict else vars(target)
-        pairs = dict(_pairs(content))
-        if table is not target and not all(type(name) is str for name in pairs):
-            raise ValueError("attributes whose names are no text")
+        table = vars(target) if _KINDS.get(type(target)) is None else target
         table.clear()
-        table.update(pairs)
+        table.update(content)
 
 
 def _pairs(flat: list[Any]) -> Iterable[tuple[Any, Any]]:

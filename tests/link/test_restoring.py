@@ -163,14 +163,6 @@ def test_an_object_taken_out_of_a_set_there_is_an_error_not_a_guess(there: There
     assert len(keys) == 1
 
 
-ATTACK = """
-from isolate_magic.link import frames as f
-from isolate_magic.link.restoring import Watch
-def tell(found, shape="dtld"):
-    Watch.changes = lambda self, wrap: f.Changes({shape!r} or shape, found)
-"""
-
-
 @pytest.mark.parametrize(
     "lie",
     [
@@ -197,3 +189,97 @@ def test_changes_that_make_no_sense_end_the_companion_and_change_nothing(lie: st
         assert (items, point) == ([1, 2], Point(1))
         assert companion.report is not None
         assert companion.report.kind == "protocol"
+
+
+HALVES = {
+    "a key that cannot be hashed": (lambda: {"k": 1}, "f.Change(2, (f.List(()), 2))"),
+    "a member that cannot be hashed": (lambda: {1}, "f.Change(2, (f.Tuple((f.List(()),)), f.Tuple((1,))))"),
+    "half a pair": (lambda: {"k": 1}, "f.Change(2, ('k', 1, 'l'))"),
+    "numbers for bytes": (lambda: bytearray(b"ab"), "f.Change(2, (f.List((1, 2)),))"),
+    "an attribute that is no text": (lambda: Point(1), "f.Change(2, (1, 2))"),
+    "a place for a value": (lambda: [1], "f.Change(2, (f.Tuple((f.Place(1, 0),)),))"),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_of_changes_that_make_no_sense_not_even_the_first_is_made(name: str) -> None:
+    make, lie = HALVES[name]
+    with Companion("restoring-attack") as companion:
+        lying(companion, f"f.Change(1, (5,)), {lie}")
+        first, second = [1, 2], make()
+        with pytest.raises(ProcessTerminationError):
+            companion.pull("lie")(first, second)
+        assert (first, second) == ([1, 2], make())
+        assert companion.report is not None
+        assert companion.report.kind == "protocol"
+
+
+def lying(companion: Companion, changes: str) -> None:
+    """Let the companion tell these changes after every call."""
+    companion.run(
+        "from isolate_magic.link import frames as f\n"
+        "from isolate_magic.link.restoring import Watch, _shape\n"
+        f"def lie(*_): Watch.changes = lambda self, wrap: f.Changes(_shape(self._containers), ({changes},))"
+    )
+
+
+@dataclass(frozen=True)
+class Fixed:
+    x: int = 1
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (Fixed, "'x', 2"),
+        (Fixed, ""),
+        (lambda: Point(1), "'x', 1, 'tags', None, '__reduce_ex__', f.Ref(0, 0, 4, 'builtins.int')"),
+        (lambda: Point(1), "'x', 1, 'tags', None, '_repr_html_', f.Ref(0, 0, 4, 'builtins.str')"),
+    ],
+    ids=["frozen", "frozen and taken away", "how it is pickled", "how it is shown"],
+)
+def test_the_companion_changes_no_attribute_that_is_frozen_or_that_python_acts_on(
+    make: Any, told: str
+) -> None:
+    with Companion("restoring-attack") as companion:
+        lying(companion, f"f.Change(1, (5,)), f.Change(2, ({told + ',' if told else ''}))")
+        first, second = [1], make()
+        before = dict(vars(second))
+        with pytest.raises(TransferError, match="frozen|acts on"):
+            companion.pull("lie")(first, second)
+        assert (first, vars(second)) == ([1], before)
+        assert companion.run("6 * 7") == 42
+
+
+def test_what_a_frozen_object_holds_can_change_and_private_attributes_too(there: There) -> None:
+    holder = Holder([1], float("nan"))
+    there.run(there("def f(h): h.items.append(2); h.__dict__['_cached'] = 3\nf"), holder)
+    assert (holder.items, vars(holder)["_cached"]) == ([1, 2], 3)
+
+
+@dataclass(frozen=True)
+class Holder:
+    items: list[int]
+    number: float
+
+
+def test_a_view_that_keeps_the_length_of_a_bytearray_is_an_error_and_nothing_changes(there: There) -> None:
+    items, data = [1], bytearray(b"abc")
+    with memoryview(data), pytest.raises(TransferError, match="view keeps it"):
+        there.run(there("lambda v, b: (v.append(2), b.append(1))"), items, data)
+    assert (items, data) == ([1], b"abc")
+
+
+def test_changes_that_nobody_has_given_something_for_change_nothing() -> None:
+    with Companion("restoring-attack") as companion:
+        companion.run(
+            "from isolate_magic.link import frames as f\n"
+            "def lie(x): packet = f.Reply; f.Reply = lambda n, v, c=None: packet(n, v, "
+            "f.Changes('xx', (f.Change(1, (9,)),)))"
+        )
+        assert companion.pull("lie")(1) is None
+        assert companion.run("5") == 5
+        items = [1]
+        with pytest.raises(TransferError, match="cannot be told here"):
+            companion.pull("lie")(items)
+        assert items == [1]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from isolate_magic.errors import TransferError
-from isolate_magic.link.proxy import Proxy, copied
+from isolate_magic.link.proxy import Proxy, claim_of, copied
 
 _WRITING = frozenset({"copyto", "put", "place", "putmask", "fill_diagonal", "put_along_axis"})
 """Functions that write into their first argument, which may be an array of this session."""
@@ -54,8 +54,8 @@ def array_function(self: Any, function: Any, types: Any, args: Any, options: Any
     if not all(issubclass(kind, (Proxy, np.ndarray)) for kind in types):
         return NotImplemented
     if function.__name__ in _WRITING and type(args[0]) is np.ndarray:
-        here = {name: copied(value) for name, value in options.items()}
-        return function(args[0], *map(copied, args[1:]), **here)
+        here = {name: _data(value) for name, value in options.items()}
+        return function(args[0], *map(_data, args[1:]), **here)
 
     def call(**given: Any) -> Any:
         __tracebackhide__ = True
@@ -68,8 +68,31 @@ def as_array(self: Any, dtype: Any = None, copy: Any = None) -> Any:
     """Return a copy of an object there as an array here; numpy calls it for `np.asarray(p)`."""
     if copy is False:
         raise ValueError("an array in a companion cannot be had here without a copy")
-    array = self._isolate_.owner.copy(self._isolate_.owner.ask("array_of", self))
+    array = _data(self._isolate_.owner.ask("array_of", self))
     return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def _data(thing: Any) -> Any:
+    """Return a copy without a pickle, which nobody has asked for; objects in an array come as results do."""
+    __tracebackhide__ = True
+    import numpy as np
+
+    try:
+        return copied(thing, pickles=False)
+    except TransferError:
+        claim = claim_of(thing)
+        told = claim.owner.ask("array_items", thing) if claim is not None else None
+        if type(told) is not tuple or len(told) != 2 or type(told[1]) is not tuple:
+            raise
+    assert claim is not None
+    try:
+        shape, items = told
+        array: Any = np.empty(len(items), np.dtype(object))
+        for place, item in enumerate(items):
+            array[place] = item
+        return array.reshape(shape)
+    except (TypeError, ValueError) as error:
+        raise claim.owner.break_off(f"it sent no array ({error})") from None
 
 
 def _name(ufunc: Any) -> tuple[str, str]:
@@ -101,5 +124,5 @@ def _into(call: Callable[..., Any], options: dict[str, Any], count: int) -> Any:
     result = call(**given)
     where = options.get("where", True)
     for target, value in zip(outs, result if count > 1 else (result,), strict=True):
-        np.copyto(target, np.asarray(copied(value)), casting="same_kind", where=np.asarray(copied(where)))
+        np.copyto(target, np.asarray(_data(value)), casting="same_kind", where=np.asarray(_data(where)))
     return outs if count > 1 else outs[0]
