@@ -193,7 +193,10 @@ def _tzinfo(zone: Any, inner: _Inner) -> Any:
             raise ValueError(f"{zone[:60]!r} is no time zone")
         from zoneinfo import ZoneInfo
 
-        return ZoneInfo(zone)
+        try:
+            return ZoneInfo(zone)
+        except OSError as error:  # the folder of a continent
+            raise ValueError(f"{zone[:60]!r} is no time zone") from error
     return dt.timezone(inner(zone))
 
 

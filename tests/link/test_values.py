@@ -124,6 +124,7 @@ def test_nesting_has_a_limit_on_both_sides() -> None:
         f.Constant("exit"), f.Big("zz"), f.Moment("datetime", (1,)), f.Moment("nothing", ()), f.Number("one"),
         f.Moment("datetime", (2020, 1, 1, 0, 0, 0, 0, 0), "../../etc/passwd"), f.Text(b"\xff"),
         f.Moment("datetime", (2020, 13, 1, 0, 0, 0, 0, 0)), f.Range(1, 2, 0), f.Range(1, 2.5, 1),
+        f.Moment("time", (1, 2, 3, 4, 0), "America"),
     ],
     ids=lambda wire: type(wire).__name__,
 )  # fmt: skip
