@@ -23,6 +23,7 @@ import psutil
 from isolate_magic.errors import CompanionExit, NotSupported, TransferError
 from isolate_magic.link import awaiting, bulk, copying, mirror, shared, values
 from isolate_magic.link import frames as f
+from isolate_magic.link.description import check
 from isolate_magic.link.foreign import numpy as foreign_numpy
 from isolate_magic.link.foreign import torch as foreign_torch
 from isolate_magic.link.proxy import Module, remembered
@@ -142,7 +143,7 @@ class Revival:
         if ref.kind in (1, 5):
             made = self.mirror(ref.id)
             if ref.kind == 5:
-                mirror.learn(made, mirror.Description(*self.talk.describe(ref.id)))
+                mirror.learn(made, check(self.talk.describe(ref.id)))
             return made
         cls: Any = Module if ref.kind == 2 else self.mirror(ref.cls)
         if issubclass(cls, (BaseException, tuple)):
@@ -184,7 +185,7 @@ class Revival:
         if found is None:
             if len(self.mirrors) >= _MOST_CLASSES:
                 raise ValueError(f"more than {_MOST_CLASSES} classes")
-            told = mirror.check(self.talk.describe(number))
+            told = check(self.talk.describe(number))
             claim = Claim(self.talk, number, f"{told.module}.{told.name}"[:200], 0)
             found = self.mirrors.setdefault(number, mirror.build(told, claim))
         return found

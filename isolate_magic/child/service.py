@@ -125,7 +125,7 @@ class Service:
     # ------------------------------------------------------------ objects
 
     def describe(self, cls: type) -> Any:
-        """Describe a class for its mirror; see `isolate_magic.link.mirror.Description`."""
+        """Describe a class for its mirror; see `isolate_magic.link.description.Description`."""
         bases = tuple(base for base in cls.__bases__ if base is not object)
         fields = getattr(cls, "_fields", None) if cls.__bases__ == (tuple,) else None
         owners = [cls, *(base for base in cls.__mro__[1:] if self.twin(base))]

@@ -9,53 +9,22 @@ from __future__ import annotations
 
 import copyreg
 import opcode
-import operator
-import re
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from isolate_magic.errors import NotSupported, TransferError
 from isolate_magic.link import awaiting, lookalike
 from isolate_magic.link.attributes import Attribute, attributes
 from isolate_magic.link.deriving import derive
+from isolate_magic.link.description import Description
 from isolate_magic.link.foreign import ufuncs
 from isolate_magic.link.prefetch import ITERATORS, Iterating
 from isolate_magic.link.proxy import BLOCKED, Function, ModuleName, Proxy, annotations_of, signature
+from isolate_magic.link.records import record
 from isolate_magic.link.refs import Claim
 from isolate_magic.link.standard import standard_error
 
-
-class Description(NamedTuple):
-    """What the companion tells about one of its classes; all plain data.
-
-    Attributes:
-        module, name, text: `__module__`, `__qualname__` and `__doc__`.
-        bases: the base classes without `object`, already mirrored.
-        special: the special methods that the class itself defines; a leading `-` marks one set to None.
-        methods: the names of its ordinary methods.
-        fields: the names of a namedtuple's fields, or None.
-        callable_text: whether instances have a `__doc__` of their own (functions, modules).
-        checks: whether its metaclass answers `isinstance` and `issubclass` itself, as an ABC's does.
-        origin: the class of this session that it is a copy of, or None.
-        descriptors: the names of its properties and the like.
-    """
-
-    module: str
-    name: str
-    text: str | None
-    bases: tuple[type, ...]
-    special: tuple[str, ...]
-    methods: tuple[str, ...]
-    fields: tuple[str, ...] | None
-    callable_text: bool
-    checks: bool
-    origin: type | None
-    descriptors: tuple[str, ...] = ()
-
-
-_MOST_BASES = 100  # Python takes the square of their number to put them in order
-_FIELD = re.compile(r"[^\W_]\w*|_\d+")  # the second form is what `namedtuple(..., rename=True)` makes
 _OPERATION = opcode.opmap["BINARY_OP"]
 _IN_PLACE = [name for name, _ in opcode._nb_ops].index("NB_INPLACE_ADD")  # type: ignore[attr-defined]
 _UNARY = (
@@ -211,28 +180,6 @@ def _refuse(cls: Mirror) -> Any:
 copyreg.pickle(Mirror, _refuse)
 
 
-def check(told: Any) -> Description:
-    """Return what a companion told of a class as a description.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if type(told) is not tuple or len(told) != len(Description._fields):
-        raise ValueError("a class that is told otherwise than classes are")
-    made = Description(*told)
-    texts = [made.special, made.methods, made.descriptors, made.fields or ()]
-    if not (
-        type(made.module) is type(made.name) is str
-        and (made.text is None or type(made.text) is str)
-        and type(made.bases) is tuple
-        and len(made.bases) <= _MOST_BASES
-        and all(issubclass(type(kind), type) for kind in (*made.bases, made.origin or object))
-        and all(type(names) is tuple and all(type(name) is str for name in names) for names in texts)
-    ):
-        raise ValueError(f"a class with a description that makes no sense: {made.name!r:.100}")
-    return made
-
-
 def build(told: Description, claim: Claim) -> type:
     """Make the mirror of a class.
 
@@ -259,7 +206,7 @@ def build(told: Description, claim: Claim) -> type:
     if exceptions:
         return _make(told, exceptions, space | {"__str__": _text, "__getattr__": _fault_attribute})
     if told.fields is not None:
-        return _make(told, (tuple,), space | _record(told))
+        return _make(told, (tuple,), space | record(told, SPECIAL))
     return _make_proxy(told, space)
 
 
@@ -371,46 +318,3 @@ def _fault_attribute(self: Any, name: str) -> Any:
     if claim is None or name.startswith("_") or claim.owner.death:
         raise AttributeError(name)
     return claim.owner.get(claim, name)
-
-
-def _record(told: Description) -> dict[str, Any]:
-    """Return what a namedtuple's mirror needs: fields by name; the rest is computed over there."""
-    fields = told.fields or ()
-    space: dict[str, Any] = {
-        "__slots__": (), "_fields": fields, "__new__": _record_new, "__repr__": _record_repr,
-        "__getnewargs__": lambda self: tuple(self),
-        "__getattr__": _record_attribute,
-    }  # fmt: skip
-    for index, field in enumerate(fields):
-        if not _FIELD.fullmatch(field):  # no namedtuple has one, and Python and IPython act on such names
-            raise ValueError(f"a namedtuple with a field {field[:60]!r}")
-        space[field] = property(operator.itemgetter(index))
-    for name in {name for name in told.special if name in SPECIAL and name not in tuple.__dict__}:
-        space[name] = _record_method(name)
-    return space
-
-
-def _record_new(cls: type, *items: Any) -> Any:
-    return tuple.__new__(cls, items)  # for `copy` and `pickle`; a call of the class goes to the companion
-
-
-def _record_repr(self: Any) -> str:
-    parts = ", ".join(f"{field}={value!r}" for field, value in zip(self._fields, self, strict=False))
-    return f"{type(self).__name__}({parts})"
-
-
-def _record_attribute(self: Any, name: str) -> Any:
-    if name in BLOCKED or name.startswith(("__", "_ipython_", "_repr_", "_isolate_")):
-        raise AttributeError(name)
-    claim = type(self).__dict__["_isolate_class_"]
-    return claim.owner.call(claim.owner.service, "attribute", (self, name), {})
-
-
-def _record_method(name: str) -> Callable[..., Any]:
-    def method(self: Any, *args: Any) -> Any:
-        __tracebackhide__ = True
-        claim = type(self).__dict__["_isolate_class_"]
-        return claim.owner.call(claim.owner.service, "method_of", (self, name, *args), {})
-
-    method.__name__ = name
-    return method

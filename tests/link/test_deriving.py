@@ -182,7 +182,7 @@ def test_super_works_in_a_method_that_is_called_back(there: There) -> None:
             return super().describe() + "?"
 
     noting = Noting("default")
-    assert (noting.size, noting.describe(), repr(noting)) == (4, "shape of 2!", "<<__ma")
+    assert (noting.size, noting.describe(), repr(noting)[:2]) == (4, "shape of 2!", "<<")
     assert log == ["made", 0, "repr"]
     sizes["default"] = 5
     further = Further("default")

@@ -20,7 +20,7 @@ def protocols(special: tuple[str, ...]) -> dict[str, Any]:
     """Return the methods by which numpy knows the proxies of a class.
 
     Args:
-        special: the special methods of the class, as in `mirror.Description`.
+        special: the special methods of the class, as in `description.Description`.
     """
     found: dict[str, Any] = {}
     if "__array__" in special:
