@@ -11,11 +11,18 @@ from waiting import until
 
 
 @pytest.fixture(scope="module")
-def kernel() -> Iterator[Kernel]:
+def one_kernel() -> Iterator[Kernel]:
     made = Kernel()
     assert made.run("%load_ext isolate_magic").status == "ok"
     yield made
     made.close()
+
+
+@pytest.fixture
+def kernel(one_kernel: Kernel) -> Kernel:
+    """Give the kernel with a living companion: the cell after a crash says that there is a new one."""
+    assert one_kernel.run("%%isolated\nNone").status == "ok"
+    return one_kernel
 
 
 def test_a_cell_runs_in_another_process(kernel: Kernel) -> None:

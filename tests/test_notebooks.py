@@ -25,6 +25,8 @@ def test_a_notebook_runs_and_shows_what_it_promises(path: Path, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert copy.with_suffix(".executed.ipynb").exists()
     if path.name == "tour.ipynb":
+        assert "[np.float64(1.0), np.float64(2.0), np.float64(3.0)]" in done.stdout
+        assert """'{"seen": [1, 2, 3]}'""" in done.stdout
         assert "SIGSEGV" in done.stdout
         assert "ctypes.string_at(0)" in done.stdout
         assert "Started a new one" in done.stdout

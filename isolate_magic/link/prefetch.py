@@ -19,7 +19,8 @@ ITERATORS = frozenset({
     "builtins.dict_valueiterator", "builtins.dict_itemiterator", "builtins.dict_reversekeyiterator",
     "builtins.dict_reversevalueiterator", "builtins.dict_reverseitemiterator", "builtins.odict_iterator",
     "builtins.set_iterator", "builtins.tuple_iterator", "_collections._deque_iterator",
-    "_collections._deque_reverse_iterator", "builtins.iterator",
+    "_collections._deque_reverse_iterator", "collections._deque_iterator",  # the latter since Python 3.12
+    "collections._deque_reverse_iterator", "builtins.iterator",
 })  # fmt: skip
 """The iterators whose `copy.copy` walks on from the same place, and whose steps run no code of anybody."""
 

@@ -7,6 +7,7 @@ where the remote class has them. Everything else goes through `__getattr__`.
 
 from __future__ import annotations
 
+import sys
 import types
 from typing import Any
 
@@ -14,6 +15,9 @@ from isolate_magic.errors import TransferError
 from isolate_magic.link.refs import Claim
 
 _set = object.__setattr__
+_REFERENCES = 16 if sys.version_info >= (3, 12) else 0
+"""What `sys.getsizeof` adds for the place where a proxy's weak references stand, ahead of it
+(Objects/object.c, `_PyType_PreHeaderSize`)."""
 
 BLOCKED = frozenset({
     "__wrapped__", "__array_interface__", "__array_struct__", "__array_priority__", "__array_wrap__",
@@ -103,7 +107,7 @@ class Proxy:
 
     def __sizeof__(self) -> int:
         size: int = _invoke(self, "__sizeof__")
-        return size
+        return size - _REFERENCES
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         __tracebackhide__ = True
