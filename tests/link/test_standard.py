@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import inspect
 import io
 import json
 import sqlite3
@@ -20,14 +21,23 @@ from there import There, there_with
 @pytest.fixture(scope="module")
 def there() -> Iterator[There]:
     with there_with("standard", "import json, sqlite3, subprocess, zlib, struct, io, configparser") as made:
+        made(f"{inspect.getsource(nonsense)}")
         yield made
+
+
+def nonsense() -> None:
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute("nonsense")
+    finally:
+        connection.close()
 
 
 CASES = [
     ("json.loads('{')", json.JSONDecodeError),
     ("json.loads('{')", ValueError),
-    ("sqlite3.connect(':memory:').execute('nonsense')", sqlite3.OperationalError),
-    ("sqlite3.connect(':memory:').execute('nonsense')", sqlite3.Error),
+    ("nonsense()", sqlite3.OperationalError),
+    ("nonsense()", sqlite3.Error),
     ("subprocess.run(['false'], check=True)", subprocess.CalledProcessError),
     ("(_ for _ in ()).throw(subprocess.TimeoutExpired('x', 1))", subprocess.TimeoutExpired),
     ("zlib.decompress(b'x')", zlib.error),
