@@ -107,6 +107,8 @@ class Ours(Contestant):
 
         array = things.ones(length(megabytes))
         self.shared = None
+        for _ in range(2):  # the companion lets go of the last one after the first of these
+            self.module.last(array[:1])
         begin = time.perf_counter()
         self.shared = share(array)
         took = time.perf_counter() - begin

@@ -345,7 +345,9 @@ def check_room(length: int) -> None:
     """Raise TransferError if so many bytes would not fit here, and ValueError for a negative number."""
     if length < 0:
         raise ValueError(f"a body of {length} bytes")
-    if length > _ROOM and length > psutil.virtual_memory().available:
+    if length <= _ROOM or length < os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGESIZE"):
+        return  # into free pages; a look at all that can be had takes a tenth of a millisecond
+    if length > psutil.virtual_memory().available:
         raise TransferError(
             f"{length / 2**30:.1f} GiB do not fit here: {psutil.virtual_memory().available / 2**30:.1f} GiB "
             "of memory are free. Work on it through the proxy, or copy a part"
