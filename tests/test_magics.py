@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 
@@ -328,7 +329,8 @@ def test_our_own_frames_stay_out_of_the_traceback_of_a_call(kernel: Kernel) -> N
     cell = kernel.run("json.loads('{')")
     assert cell.reply["ename"] == "JSONDecodeError"
     assert "json.loads('{')" in cell.error
-    assert cell.error.count("isolate_magic/") == 1  # IPython always shows the last frame; ours says why
+    shown = re.findall(r"isolate_magic/[\w/]+\.py", cell.error)
+    assert len(shown) == 1  # IPython always shows the last frame; ours says why
     assert "the traceback from there is in the note below" in cell.error
     assert "json/decoder.py" in cell.error
 

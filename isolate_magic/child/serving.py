@@ -169,7 +169,8 @@ class Serving(Peer):
             if failure is not None and type(frame) is f.Call and frame.name == "begin":
                 self.ring()  # no thread of the host waits for it
         value = failure = None
-        _look_after_memory(frame)
+        if memory.waiting():
+            _look_after_memory(frame)
         self.active.pop()
         if self.due:
             self.due.discard(number)

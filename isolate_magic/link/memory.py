@@ -103,6 +103,11 @@ def doom(address: int, length: int, owner: Any) -> None:
     _doomed.append((address, length, owner))
 
 
+def waiting() -> bool:
+    """Return whether there is anything for `tidy` or `populate` to do; every reply asks."""
+    return bool(_spare or _doomed or _fresh)
+
+
 def tidy() -> None:
     """Unmap what is not used any more; this can wait until a reply has been sent."""
     for address, length in _taken(_spare):
