@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -145,13 +145,10 @@ class Aio:
         """End the process, also under what is being awaited."""
         await self._do(self._companion.stop, self._others)
 
-    def _do(self, work: Callable[[], Any], crew: Crew | None = None) -> Coroutine[Any, Any, Any]:
-        return self._await(work, crew or self._crew)
-
-    async def _await(self, work: Callable[[], Any], crew: Crew) -> Any:
+    async def _do(self, work: Callable[[], Any], crew: Crew | None = None) -> Any:
         __tracebackhide__ = True
         job = Job(work, asyncio.get_running_loop())
-        crew.do(job.do)
+        (crew or self._crew).do(job.do)
         try:
             outcome = await asyncio.shield(job.done)
         except asyncio.CancelledError:

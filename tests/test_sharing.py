@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from there import copying
 from waiting import until
 
 from isolate_magic import Companion, TransferError, byvalue, isproxy, share
@@ -30,12 +31,8 @@ def maps():
 @pytest.fixture(scope="module", params=["direct", "memfd"])
 def near(request: pytest.FixtureRequest) -> Iterator[Companion]:
     """Give a companion for each of the two ways that bodies travel."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("ISOLATE_MAGIC_COPIES", request.param)
-    with Companion(f"near-{request.param}", preload=["numpy"], env={"WAY": request.param}) as made:
-        made.run(SOURCE)
+    with copying(request.param, "near", SOURCE, "numpy") as made:
         yield made
-    patch.undo()
 
 
 def maps(pid: int | None) -> int:

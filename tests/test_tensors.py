@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from there import copying
 
 from isolate_magic import Companion, ProtocolError, TransferError, byvalue, import_isolated, isproxy, share
 
@@ -29,12 +30,8 @@ kept = []
 @pytest.fixture(scope="module", params=["direct", "memfd"])
 def near(request: pytest.FixtureRequest) -> Iterator[Companion]:
     """Give a companion for each of the two ways that bodies travel."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("ISOLATE_MAGIC_COPIES", request.param)
-    with Companion(f"tensors-{request.param}", preload=["torch"], env={"WAY": request.param}) as made:
-        made.run(SOURCE)
+    with copying(request.param, "tensors", SOURCE, "torch") as made:
         yield made
-    patch.undo()
 
 
 DTYPES = [

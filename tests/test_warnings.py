@@ -9,6 +9,8 @@ import pytest
 from there import There, there_with
 from waiting import until
 
+from isolate_magic import Companion
+
 SOURCE = """
 import warnings
 class Mine(UserWarning): pass
@@ -86,3 +88,10 @@ def test_a_warning_of_a_cell_is_shown_once_and_a_deprecation_only_of_the_cell_it
 def test_a_category_that_is_none_is_refused() -> None:
     with there_with("warnings-attack") as there, pytest.raises(Exception, match="no category"):
         there("import isolate_magic.link.packing as p; p.here.ask_host('warn', 'x', int, 'f', 1)")
+
+
+def test_the_users_own_warning_options_stay() -> None:
+    options = {"PYTHONWARNINGS": "ignore"}
+    with Companion("warnings-options", env=options) as companion, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        companion.run("import warnings\ndef loud(): warnings.warn('quiet')\nloud")()

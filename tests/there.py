@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from isolate_magic import Companion
 
 
@@ -28,3 +30,13 @@ def there_with(name: str, source: str = "") -> Iterator[There]:
     with Companion(name) as companion:
         companion.run(source)
         yield There(companion)
+
+
+@contextmanager
+def copying(way: str, name: str, source: str, module: str) -> Iterator[Companion]:
+    """Start a companion whose large bodies travel one `way`, `direct` or `memfd`, with a module preloaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ISOLATE_MAGIC_COPIES", way)
+        with Companion(f"{name}-{way}", preload=[module], env={"WAY": way}) as made:
+            made.run(source)
+            yield made

@@ -31,11 +31,10 @@ class Warned:
         self._told: dict[Any, int] = {}
         self._in_request: dict[Any, int] = {}
         self._request: list[int] = []
-        warnings.filters[:] = [("always", None, Warning, None, 0)]  # type: ignore[index]
-        warnings.simplefilter(
-            "always", append=True
-        )  # which tells the interpreter that the filters have changed
         warnings.showwarning = self._show
+        if not sys.warnoptions:  # else PYTHONWARNINGS says which warnings are wanted
+            warnings.filters[:] = []  # type: ignore[index]
+            warnings.simplefilter("always")
 
     def _show(
         self, message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None

@@ -130,3 +130,13 @@ def test_only_what_is_on_offer_can_be_asked_for(name: str) -> None:
         with pytest.raises(ProcessTerminationError):
             there.run(there(attack), byref(Account()))
         assert there.companion.report.kind == "protocol"
+
+
+def test_a_container_there_finds_it_again(there: There) -> None:
+    account, items, table = Account(), there("[]"), there("{}")
+    items.append(byref(account))
+    table[byref(account)] = 1
+    assert byref(account) in items
+    assert table[byref(account)] == 1
+    items.remove(byref(account))
+    assert len(items) == 0
