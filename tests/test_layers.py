@@ -13,7 +13,7 @@ import isolate_magic
 
 ROOT = Path(isolate_magic.__file__).parent
 FACES = {"magics", "notebook"}
-SHARED = {"errors", "_version"}
+SHARED = {"errors", "_version", "origins", "patterns", "policy", "quantities", "refusals", "settings"}
 
 
 def layer(module: str) -> str:
