@@ -1,0 +1,384 @@
+"""Programs that let the kernel answer system calls by rule, seccomp(2) (zygote and companion).
+
+A program is an array of `struct sock_filter` that the kernel runs for each call over its number and
+arguments. It cannot follow a pointer, so a rule never depends on a path or an address. Of an argument the
+rules look at the low 32 bits, for that is what the kernel itself takes of a pid, a flag or an ioctl's
+request.
+
+The shape: one look at the architecture, a binary search for the number, then the rule of the call. Where a
+rule takes no argument, the kernel remembers the answer and does not run the program again (Linux 5.11).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from isolate_magic.child import syscalls
+from isolate_magic.child.linux import _libc
+
+Block = tuple[tuple[int, int, int, int], ...]  # instructions (code, jt, jf, k), of which the last returns
+
+# linux/bpf_common.h: load a word, mask it, jump, return.
+_LOAD, _AND, _GOTO, _IF_EQUAL, _IF_AT_LEAST, _IF_BITS, _RETURN = 0x20, 0x54, 0x05, 0x15, 0x35, 0x45, 0x06
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
+_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
+_X32 = 0x40000000  # the bit of the x32 calls, which come under the architecture x86-64
+_SPAN = 255  # the farthest a conditional jump goes
+
+_KILL_PROCESS, _ERRNO, _USER_NOTIF, _ALLOW = 0x80000000, 0x00050000, 0x7FC00000, 0x7FFF0000  # linux/seccomp.h
+_SET_MODE_FILTER, _GET_ACTION_AVAIL = 1, 2
+_NEW_LISTENER, _WAIT_KILLABLE_RECV = 1 << 3, 1 << 5
+
+Sockets = Literal["none", "pairs", "inside", "tcp"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the allow-list of a hostile companion lets through beyond the plain calls.
+
+    Args:
+        sockets: `none`; `pairs`: socketpair(2) of streams only; `tcp`: these, and TCP sockets whose
+            connect(2) the listener answers; `inside`: UNIX, TCP and UDP sockets, for a network namespace of
+            its own.
+        forks: it may start processes. Threads it always may.
+        execs: it may run other programs.
+        notify: names of calls that are allowed only by the listener's answer.
+        own_pids: in a pid namespace of its own, where a pid means nobody else and nobody outlives its init.
+            Otherwise limits and priorities can be set for the calling process only, and PR_SET_PDEATHSIG,
+            which ends it with its parent, stays as it is.
+        own_files: chmod, chown, utime, setxattr and inotify reach no file of others, thanks to read-only
+            mounts or a uid of its own. Otherwise, because Landlock ignores them, these calls fail, or are the
+            listener's to carry out if `notify` names them.
+    """
+
+    sockets: Sockets = "pairs"
+    forks: bool = True
+    execs: bool = True
+    notify: frozenset[str] = frozenset()
+    own_pids: bool = False
+    own_files: bool = False
+
+
+# Allowed whatever the arguments: the common container default without what numerical work does not use.
+_PLAIN = """
+read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek close close_range dup dup2
+dup3 pipe pipe2 sendfile copy_file_range splice tee fadvise64 readahead fallocate ftruncate truncate fsync
+fdatasync sync_file_range msync
+open openat openat2 creat stat fstat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat
+getdents getdents64 statfs fstatfs getcwd chdir fchdir rename renameat renameat2 mkdir mkdirat rmdir link
+linkat unlink unlinkat symlink symlinkat umask getxattr lgetxattr fgetxattr getxattrat listxattr llistxattr
+flistxattr listxattrat
+poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd
+eventfd2 signalfd signalfd4 timerfd_create timerfd_settime timerfd_gettime inotify_init inotify_init1
+inotify_rm_watch
+mmap munmap mprotect mremap brk madvise mincore mlock mlock2 munlock mlockall munlockall mseal cachestat
+pkey_mprotect pkey_alloc pkey_free mbind set_mempolicy get_mempolicy set_mempolicy_home_node membarrier
+futex futex_waitv futex_wake futex_wait futex_requeue set_robust_list set_tid_address rseq restart_syscall
+exit exit_group wait4 waitid kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open
+pidfd_send_signal
+rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack pause
+getpid getppid gettid getpgid getpgrp getsid setsid setpgid getuid geteuid getgid getegid getresuid
+getresgid getgroups
+setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capget capset
+getrlimit setrlimit getrusage times sysinfo uname getcpu getrandom arch_prctl getpriority ioprio_get
+sched_yield sched_getaffinity sched_getscheduler sched_getparam sched_getattr sched_get_priority_max
+sched_get_priority_min sched_rr_get_interval
+time gettimeofday clock_gettime clock_getres nanosleep clock_nanosleep alarm getitimer setitimer
+timer_create timer_settime timer_gettime timer_getoverrun timer_delete
+landlock_create_ruleset landlock_add_rule landlock_restrict_self
+sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg shutdown getsockname getpeername setsockopt getsockopt
+"""
+_METADATA = """
+chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat utimensat
+setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat
+inotify_add_watch
+"""
+# Not allowed, and programs expect to hear that they may not, rather than that the call is missing.
+_FORBIDDEN = "ptrace unshare setns chroot settimeofday clock_settime"
+_ADDRESSED = "bind listen accept accept4"
+_FIRST_IS_PID = """
+prlimit64 sched_setaffinity sched_setscheduler sched_setparam sched_setattr move_pages get_robust_list
+"""
+
+# CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, and CLONE_PARENT: who looks for the
+# children of a companion would not find its sister.
+_CLONE_REFUSED = (
+    0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000 | 0x00008000
+)
+_CLONE_THREAD = 0x00010000
+# TIOCSTI, TIOCLINUX, TIOCCONS and TIOCSETD take over a terminal; FIOSETOWN, SIOCSPGRP and FIOASYNC send
+# signals; FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR change files that are open for reading only.
+_IOCTLS_REFUSED = (
+    0x5412, 0x541C, 0x541D, 0x5423, 0x8901, 0x8902, 0x5452, 0x40086602, 0x401C5820,
+)  # fmt: skip
+# F_DUPFD, GETFD, SETFD, GETFL, SETFL, GETLK, SETLK, SETLKW, GETOWN, GETSIG, GETOWN_EX, GETLEASE, DUPFD_QUERY,
+# DUPFD_CLOEXEC, SETPIPE_SZ, GETPIPE_SZ, ADD_SEALS, GET_SEALS, four RW_HINTs: no lease, no F_NOTIFY, no
+# signals. SETLK is there because sqlite needs it: a file that the companion may read it can lock against
+# writers that ask for record locks.
+_FCNTLS = (*range(8), 9, 11, 16, 1025, 1027, *range(1030, 1039))
+# Questions: PR_GET_PDEATHSIG, DUMPABLE, KEEPCAPS, TIMING, NAME, SECCOMP, CAPBSET_READ, SECUREBITS,
+# TIMERSLACK, MCE_KILL_GET, CHILD_SUBREAPER, NO_NEW_PRIVS, TID_ADDRESS, THP_DISABLE, SPECULATION_CTRL.
+# Settings: NAME, TIMERSLACK, NO_NEW_PRIVS, THP_DISABLE, CAP_AMBIENT, SVE and SME vectors, pointer
+# authentication and tagged addresses of aarch64, and names of memory (PR_SET_VMA).
+_PRCTLS = (
+    2, 3, 7, 13, 16, 21, 23, 27, 30, 34, 37, 39, 40, 42, 52,
+    15, 29, 38, 41, 47, 50, 51, 63, 64, 54, 60, 61, 55, 56, 0x53564D41,
+)  # fmt: skip
+_SET_PDEATHSIG = 1
+_UNIX, _INET, _INET6 = 1, 2, 10
+_STREAM, _DGRAM, _SEQPACKET = 1, 2, 5
+_TYPE = 0xFFFFFFFF & ~(0o2000000 | 0o4000)  # without SOCK_CLOEXEC and SOCK_NONBLOCK
+_TCP, _UDP = 6, 17
+_FASTOPEN = 0x20000000  # MSG_FASTOPEN connects while sending
+_FORMAT, _CHARACTER, _BLOCK_DEVICE = 0o170000, 0o020000, 0o060000
+
+
+def program(profile: Profile, machine: str | None = None) -> bytes:
+    """Write the allow-list of a hostile companion: what it does not name is "not implemented" (ENOSYS).
+
+    A call of a foreign architecture, such as `int 0x80` on x86-64, kills the process. Not implemented are the
+    x32 calls too, and clone3(2), whose flags stand behind a pointer; glibc then takes clone(2).
+
+    Args:
+        profile: what to let through.
+        machine: `x86_64` or `aarch64`, this machine if None.
+
+    Raises:
+        ValueError: `notify` names an unknown call.
+        OSError: no numbers are known for this machine.
+    """
+    rules = {**_calls(profile), **_on_files(profile), **_on_others(profile), **_on_sockets(profile)}
+    for name in profile.notify:
+        syscalls.number(name, "x86_64")
+        rules[name] = _asking(rules.get(name, _fail(errno.ENOSYS)))
+    return _assemble(rules, _fail(errno.ENOSYS), _return(_KILL_PROCESS), machine)
+
+
+def offline(machine: str | None = None) -> bytes:
+    """Write the program of a trusted companion without network: AF_UNIX sockets only, all else is allowed.
+
+    For hosts where no network namespace is to be had. io_uring opens sockets past the filter, so it is off.
+    """
+    rules = {
+        "socket": _one_of(0, [_UNIX], _return(_ALLOW), _fail(errno.EACCES)),
+        "io_uring_setup": _fail(errno.ENOSYS),
+    }
+    return _assemble(rules, _return(_ALLOW), _return(_KILL_PROCESS), machine)
+
+
+def tracing(notify: Iterable[str], machine: str | None = None) -> bytes:
+    """Write the program that asks the listener about the named calls and allows all others."""
+    rules = {name: _return(_USER_NOTIF) for name in notify}
+    return _assemble(rules, _return(_ALLOW), _return(_ALLOW), machine)
+
+
+def available(*, listener: bool = False) -> bool:
+    """Tell whether this kernel takes our programs, and with `listener` whether it can ask a listener."""
+    action = ctypes.c_uint32(_USER_NOTIF if listener else _KILL_PROCESS)
+    return _seccomp(_GET_ACTION_AVAIL, 0, ctypes.byref(action)) == 0
+
+
+def install(program: bytes, listener: bool = False) -> int | None:
+    """Have the kernel run a program for every further call of this thread and of all that it starts.
+
+    It cannot be taken back. Programs add up and the strictest answer counts. Only one may have a listener.
+    `no_new_privs` must have been set (prctl(2), PR_SET_NO_NEW_PRIVS).
+
+    Args:
+        program: as the functions of this module write it.
+        listener: return the descriptor that reports the calls to be decided, seccomp_unotify(2).
+
+    Raises:
+        OSError: the kernel refused: EACCES without `no_new_privs`, EBUSY with a second listener.
+    """
+    code = ctypes.create_string_buffer(program, len(program))
+    pointer = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))  # struct sock_fprog
+    # Only death interrupts the wait for an answer: a signal would repeat a call that is decided (Linux 5.19).
+    flags = _NEW_LISTENER | _WAIT_KILLABLE_RECV if listener else 0
+    result = _seccomp(_SET_MODE_FILTER, flags, pointer)
+    if listener and result < 0 and ctypes.get_errno() == errno.EINVAL:
+        result = _seccomp(_SET_MODE_FILTER, _NEW_LISTENER, pointer)
+    if result < 0:
+        code_of = ctypes.get_errno()
+        raise OSError(
+            code_of, f"the kernel refused a seccomp program ({errno.errorcode.get(code_of, code_of)})"
+        )
+    return result if listener else None
+
+
+def _seccomp(operation: int, flags: int, argument: object) -> int:
+    number = syscalls.number("seccomp", syscalls.machine())
+    result: int = _libc.syscall(
+        ctypes.c_long(number or -1), ctypes.c_uint(operation), ctypes.c_uint(flags), argument
+    )
+    return result
+
+
+# --- the rules ---
+
+
+def _calls(profile: Profile) -> dict[str, Block]:
+    """Return the rules of calls that concern the companion itself."""
+    allow, refuse = _return(_ALLOW), _fail(errno.EPERM)
+    started = allow if profile.forks else _fail(errno.EAGAIN)
+    run = allow if profile.execs else refuse
+    return {
+        **dict.fromkeys(_PLAIN.split(), allow),
+        **dict.fromkeys(_FORBIDDEN.split(), refuse),
+        "fork": started,
+        "vfork": started,
+        "clone": _any_bit(0, _CLONE_REFUSED, refuse, _any_bit(0, _CLONE_THREAD, allow, started)),
+        "execve": run,
+        "execveat": run,
+        "prctl": _one_of(0, [*_PRCTLS, *([_SET_PDEATHSIG] if profile.own_pids else [])], allow, refuse),
+        "personality": _one_of(0, [0xFFFFFFFF], allow, refuse),  # only the question which it is
+        "seccomp": _any_bit(1, _NEW_LISTENER, refuse, allow),
+    }
+
+
+def _on_files(profile: Profile) -> dict[str, Block]:
+    allow, refuse = _return(_ALLOW), _fail(errno.EPERM)
+    devices = [_CHARACTER, _BLOCK_DEVICE]
+    alterations = _METADATA.split()
+    return {
+        **dict.fromkeys(alterations, allow if profile.own_files else refuse),
+        **dict.fromkeys(profile.notify.intersection(alterations), _return(_USER_NOTIF)),
+        "ioctl": _one_of(1, _IOCTLS_REFUSED, refuse, allow),
+        "fcntl": _one_of(1, _FCNTLS, allow, refuse),
+        "mknod": _one_of(1, devices, refuse, allow, mask=_FORMAT),
+        "mknodat": _one_of(2, devices, refuse, allow, mask=_FORMAT),
+    }
+
+
+def _on_others(profile: Profile) -> dict[str, Block]:
+    """Return the rules of calls that Landlock would let act on processes outside."""
+    allow, refuse = _return(_ALLOW), _fail(errno.EPERM)
+    first = _FIRST_IS_PID.split()
+    if profile.own_pids:
+        return dict.fromkeys([*first, "setpriority", "ioprio_set"], allow)
+    own = _one_of(1, [0], allow, refuse)
+    return {
+        **dict.fromkeys(first, _one_of(0, [0], allow, refuse)),
+        "setpriority": _one_of(0, [0], own, refuse),  # PRIO_PROCESS
+        "ioprio_set": _one_of(0, [1], own, refuse),  # IOPRIO_WHO_PROCESS
+    }
+
+
+def _on_sockets(profile: Profile) -> dict[str, Block]:
+    allow, refuse = _return(_ALLOW), _fail(errno.EPERM)
+    addressed = ["connect", *_ADDRESSED.split()]
+    if profile.sockets == "inside":
+        local = _one_of(1, [_STREAM, _DGRAM, _SEQPACKET], allow, refuse, mask=_TYPE)
+        return {
+            **dict.fromkeys(addressed, allow),
+            "socket": _one_of(
+                0, [_UNIX], local, _one_of(0, [_INET, _INET6], _internet(_DGRAM), _no_family())
+            ),
+            "socketpair": _one_of(0, [_UNIX], local, _no_family()),
+        }
+    # A datagram pair reaches any path socket by sendmsg(2) with a name; a stream cannot.
+    streams = _one_of(0, [_UNIX], _one_of(1, [_STREAM], allow, refuse, mask=_TYPE), _no_family())
+    rules = {
+        **dict.fromkeys(addressed, refuse),
+        "socket": refuse,
+        "socketpair": refuse if profile.sockets == "none" else streams,
+    }
+    if profile.sockets == "tcp":
+        rules |= {
+            "socket": _one_of(0, [_INET, _INET6], _internet(), _one_of(0, [_UNIX], refuse, _no_family())),
+            "connect": _return(_USER_NOTIF),
+            "sendmsg": _any_bit(2, _FASTOPEN, refuse, allow),
+            "sendto": _any_bit(3, _FASTOPEN, refuse, allow),
+            "sendmmsg": _any_bit(3, _FASTOPEN, refuse, allow),
+        }
+    return rules
+
+
+def _internet(*more: int) -> Block:
+    """Return the rule for type and protocol of an internet socket: nothing raw, no rare protocol."""
+    protocols = [0, _TCP, _UDP] if more else [0, _TCP]
+    protocol = _one_of(2, protocols, _return(_ALLOW), _fail(errno.EPERM))
+    return _one_of(1, [_STREAM, *more], protocol, _fail(errno.EPERM), mask=_TYPE)
+
+
+def _no_family() -> Block:
+    return _fail(errno.EAFNOSUPPORT)
+
+
+# --- the assembler ---
+
+
+def _return(action: int) -> Block:
+    return ((_RETURN, 0, 0, action),)
+
+
+def _fail(code: int) -> Block:
+    return _return(_ERRNO | code)
+
+
+def _one_of(argument: int, values: Iterable[int], then: Block, otherwise: Block, mask: int = 0) -> Block:
+    """Return the rule that looks whether an argument, masked, is one of the values."""
+    values = list(values)
+    load: Block = ((_LOAD, 0, 0, _ARGUMENTS + 8 * argument),) + (((_AND, 0, 0, mask),) if mask else ())
+    last = len(values) - 1
+    tests = ((_IF_EQUAL, last - at, 0 if at < last else len(then), value) for at, value in enumerate(values))
+    return (*load, *tests, *then, *otherwise)
+
+
+def _any_bit(argument: int, bits: int, then: Block, otherwise: Block) -> Block:
+    """Return the rule that looks whether an argument has one of the bits."""
+    load = (_LOAD, 0, 0, _ARGUMENTS + 8 * argument)
+    return (load, (_IF_BITS, 0, len(then), bits), *then, *otherwise)
+
+
+def _asking(rule: Block) -> Block:
+    """Return the rule with a question to the listener in place of each "allow"."""
+    allow = (_RETURN, 0, 0, _ALLOW)
+    return tuple((_RETURN, 0, 0, _USER_NOTIF) if line == allow else line for line in rule)
+
+
+def _assemble(rules: Mapping[str, Block], default: Block, foreign: Block, machine: str | None) -> bytes:
+    machine = machine or syscalls.machine()
+    spans = _spans(rules, default, machine)
+    code = (
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_IF_EQUAL, len(foreign), 0, _AUDIT_ARCH[machine]),
+        *foreign,
+        (_LOAD, 0, 0, _NUMBER),
+        *_search(spans),
+    )
+    return b"".join(struct.pack("@HBBI", *line) for line in code)  # struct sock_filter
+
+
+def _spans(rules: Mapping[str, Block], default: Block, machine: str) -> list[tuple[int, Block]]:
+    """Return from which number on which rule holds, ascending, beginning with 0."""
+    numbered = {
+        number: rule for name, rule in rules.items() if (number := syscalls.number(name, machine)) is not None
+    }
+    starts = {
+        0: default,
+        **{number + 1: default for number in numbered},
+        _X32: _fail(errno.ENOSYS),
+        **numbered,
+    }
+    spans: list[tuple[int, Block]] = []
+    for number, rule in sorted(starts.items()):
+        if not spans or spans[-1][1] != rule:
+            spans.append((number, rule))
+    return spans
+
+
+def _search(spans: list[tuple[int, Block]]) -> Block:
+    """Return the binary search for the span that holds the number, followed by its rule."""
+    if len(spans) == 1:
+        return spans[0][1]
+    middle = len(spans) // 2
+    low, high, pivot = _search(spans[:middle]), _search(spans[middle:]), spans[middle][0]
+    if len(low) <= _SPAN:
+        return ((_IF_AT_LEAST, len(low), 0, pivot), *low, *high)
+    return ((_IF_AT_LEAST, 0, 1, pivot), (_GOTO, 0, 0, len(low)), *low, *high)
