@@ -3,9 +3,11 @@
 A companion's connect() waits in its supervisor (`isolate_magic.child.doorway`), which asks here. A name
 allows the addresses that this process resolves for it, whatever the companion believes.
 
-The sockets belong to this process's network namespace, and the companion could dissolve a connection and use
-the socket anew. So each carries a packet filter that hears only the peer that was allowed, locked with
-SO_LOCK_FILTER (socket(7)): a handshake with anybody else never ends.
+The sockets belong to this process's network namespace, so the companion must not use one anew. A connection
+can be dissolved by connect() only, which the supervisor refuses. An attempt that still runs ends otherwise
+too, so only sockets that are tethered are handed over before they are connected: they carry a packet filter
+that hears the allowed peer alone, locked with SO_LOCK_FILTER (socket(7)). Some kernels want CAP_NET_ADMIN for
+that; a companion of an ordinary user then waits in every connect().
 """
 
 from __future__ import annotations
@@ -93,6 +95,9 @@ class Dialer:
         allowed: entries as `endpoint` reads them; each name is resolved by `resolve`.
         seen: called with every attempt, in whichever thread made it.
         patience: seconds after which an attempt ends with ETIMEDOUT.
+
+    Attributes:
+        tethers: whether this process may tie its sockets to their peers.
     """
 
     def __init__(
@@ -103,6 +108,7 @@ class Dialer:
     ) -> None:
         self.seen = seen
         self.patience = patience
+        self.tethers = _may_tether()
         self.log: deque[Attempt] = deque(maxlen=1000)
         self._lock = threading.Lock()
         self._found: dict[str, dict[_Address, None]] = {}
@@ -198,6 +204,8 @@ class Dialer:
             OSError: as `dial`.
         """
         with self._made(address, port) as made:
+            if not self.tethers:
+                raise NotImplementedError("a socket that is not tethered is only handed over connected")
             made.setblocking(False)
             code = made.connect_ex((address, port))
             if code not in (0, errno.EINPROGRESS):
@@ -210,7 +218,8 @@ class Dialer:
         number = ipaddress.ip_address(address)
         made = socket.socket(socket.AF_INET if number.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
         try:
-            _tether(made, number, port)
+            if self.tethers:
+                _tether(made, number, port)
         except OSError:
             made.close()
             raise
@@ -233,7 +242,8 @@ class Dialer:
         if not 0 <= question.port < 65536 or _parsed(question.address) is None:
             raise ValueError(f"no address: {question.address!r} port {question.port}")
         known = self.permits(question.address, question.port)
-        if (known and not question.wait) or not (known or self._may_be_named(question.port)):
+        at_once = not question.wait and self.tethers
+        if (known and at_once) or not (known or self._may_be_named(question.port)):
             self._settle(question, reply)
             return
         with self._lock:
@@ -264,7 +274,8 @@ class Dialer:
                 self._note(question, "inside")
                 self._say(question, reply, "inside", 0)
                 return
-            made, code = (self.dial(address, port), 0) if question.wait else self.begin(address, port)
+            wait = question.wait or not self.tethers
+            made, code = (self.dial(address, port), 0) if wait else self.begin(address, port)
         except OSError as error:
             code = error.errno or errno.EACCES
             refused = isinstance(error, PermissionError)
@@ -328,6 +339,15 @@ def _lookup(name: str) -> list[_Address]:
 
 def _near(number: _Address) -> bool:
     return number.is_loopback or number.is_link_local or number.is_unspecified or number.is_multicast
+
+
+def _may_tether() -> bool:
+    with socket.socket() as any_socket:
+        try:
+            _tether(any_socket, ipaddress.IPv4Address("127.0.0.1"), 1)
+        except OSError:
+            return False
+    return True
 
 
 def _tether(made: socket.socket, number: _Address, port: int) -> None:

@@ -37,6 +37,9 @@ def nobody_came(server: socket.socket) -> bool:
     return False
 
 
+TETHERED = pytest.mark.skipif(not Dialer().tethers, reason="this kernel wants CAP_NET_ADMIN for a filter")
+
+
 @pytest.fixture
 def server() -> Iterator[socket.socket]:
     with closing(listening()) as made:
@@ -195,6 +198,7 @@ def dissolved(made: socket.socket) -> socket.socket:
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1", "::ffff:127.0.0.1"])
+@TETHERED
 def test_a_socket_that_was_dissolved_reaches_nobody_else(
     form: str, server: socket.socket, forbidden: socket.socket
 ) -> None:
@@ -204,6 +208,7 @@ def test_a_socket_that_was_dissolved_reaches_nobody_else(
     assert nobody_came(forbidden)
 
 
+@TETHERED
 def test_a_socket_of_ipv6_that_was_dissolved_reaches_nobody_else(forbidden: socket.socket) -> None:
     with closing(listening(socket.AF_INET6)) as server, closing(listening(socket.AF_INET6)) as other:
         dialer = Dialer((f"[::1]:{port_of(server)}",))
@@ -222,6 +227,7 @@ def test_without_the_filter_a_dissolved_socket_would_reach_others(
     assert not nobody_came(forbidden)
 
 
+@TETHERED
 def test_a_socket_that_was_dissolved_cannot_be_a_server(server: socket.socket) -> None:
     dialer = Dialer((f"127.0.0.1:{port_of(server)}",))
     with dissolved(dialer.dial("127.0.0.1", port_of(server))) as made:
@@ -231,6 +237,7 @@ def test_a_socket_that_was_dissolved_cannot_be_a_server(server: socket.socket) -
 
 
 @pytest.mark.parametrize("option", [26, 27, 44, 51])  # SO_ATTACH, DETACH, LOCK_FILTER, ATTACH_REUSEPORT_CBPF
+@TETHERED
 def test_the_filter_of_a_socket_cannot_be_taken_off(option: int, server: socket.socket) -> None:
     import ctypes
 
@@ -259,6 +266,7 @@ def test_a_server_that_does_not_answer_times_out() -> None:
     assert caught.value.errno == errno.ETIMEDOUT
 
 
+@TETHERED
 def test_every_question_is_answered_and_logged(
     server: socket.socket, forbidden: socket.socket, answers: Answers
 ) -> None:
@@ -273,6 +281,17 @@ def test_every_question_is_answered_and_logged(
     assert [attempt.verdict for attempt in seen] == ["begun", "refused", "inside", "connected"]
     assert list(dialer.log) == seen
     assert nobody_came(forbidden)
+
+
+def test_a_socket_without_a_filter_is_only_handed_over_connected(
+    server: socket.socket, answers: Answers
+) -> None:
+    dialer = Dialer((f"127.0.0.1:{port_of(server)}",))
+    dialer.tethers = False
+    dialer.attend(question("127.0.0.1", port_of(server), wait=False), answers)
+    until(lambda: answers.packets)
+    assert answers.packets == [{"do": "connected", "id": 7, "errno": 0}]
+    assert answers.sockets[0].getpeername() == server.getsockname()
 
 
 @pytest.mark.parametrize(
@@ -292,6 +311,7 @@ def test_a_packet_that_is_no_question_is_an_error(packet: bytes, answers: Answer
     assert not answers.packets
 
 
+@TETHERED
 def test_a_supervisor_that_has_gone_is_nobodys_loss(server: socket.socket) -> None:
     def gone(packet: bytes, made: socket.socket | None) -> None:
         raise BrokenPipeError

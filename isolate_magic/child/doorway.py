@@ -4,10 +4,9 @@ The host decides and connects, in its own network namespace, and its connected s
 companion's, under the same number: C libraries notice nothing. The address is read once, into this process;
 nothing that the companion changes afterwards counts.
 
-A connect that the kernel carries out itself (`inside`) may be given another address, or another socket, at
-the last moment. That is why it only happens where the companion has a network namespace of its own, which
-leads nowhere, and why a socket from the host carries a locked packet filter (`isolate_magic.dialer`) that
-lets it hear nobody but the peer it was made for.
+The kernel never goes on with a connect of the companion's own: what the host leaves to the companion's
+network namespace (`inside`) is done in its stead (`isolate_magic.child.connector`), and never with a socket
+that came from the host. A thread makes each such connect that may wait, for this process must not.
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ import os
 import select
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
 
-from isolate_magic.child import notify
+from isolate_magic.child import connector, notify
 from isolate_magic.link import bulk
 
 MOST_PENDING = 128
@@ -49,7 +49,9 @@ Record = dict[str, Any]
 class _Knock(NamedTuple):
     """A connect that waits for the host: where its socket goes, and how the old one was set."""
 
+    pid: int
     fd: int
+    name: bytes
     cloexec: bool
     blocking: bool
     options: list[tuple[int, int, bytes]]
@@ -62,8 +64,9 @@ class Doorway:
         listener: the notify descriptor of the companion's filter; this object does not close it.
         lane_send: sends one packet to the host.
         inside: the companion has a network namespace of its own (tier N), so that what the host does not
-            want may go on there: Unix sockets, datagrams, and servers on its own loopback.
-        proc: a descriptor of a /proc that counts processes as this process does; by default the one at /proc.
+            want is done there: Unix sockets, datagrams, and servers on its own loopback.
+        proc: a descriptor of a /proc that counts processes as this process does; by default the one at
+            /proc. It becomes the current directory.
         record: called with what is opened, started and connected to, while somebody traces; may be
             replaced at any time.
     """
@@ -81,7 +84,10 @@ class Doorway:
         self.inside = inside
         self.record = record
         self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if proc is None else proc
+        os.fchdir(self._proc)  # for `connector`
         self._send = lane_send
+        self._foreign: set[int] = set()  # the network namespaces of the host's sockets
+        self._inner = threading.Semaphore(MOST_PENDING)  # connects that threads make
         self._pending: dict[int, _Knock] = {}
         self._poll = select.poll()
         self._poll.register(listener, select.POLLIN)
@@ -130,20 +136,51 @@ class Doorway:
             if not notify.valid(self.listener, call.id):
                 return
             if taken.family not in _INET or taken.type != socket.SOCK_STREAM:
-                self._other(call, name, family)
+                self._other(call, taken, name, family)
                 return
-            knock = _knock(self._proc, call.pid, fd, taken)
+            knock = _knock(self._proc, call.pid, fd, taken, name)
             address, port = _inet(taken, family, name)
         self._note("connect", f"[{address}]:{port}" if ":" in address else f"{address}:{port}", call.pid)
         self._ask(call.id, knock, family, address, port)
 
-    def _other(self, call: notify.Notification, name: bytes, family: int) -> None:
-        """Let what is no TCP go on in the companion's own namespaces, or refuse it."""
+    def _other(self, call: notify.Notification, taken: socket.socket, name: bytes, family: int) -> None:
+        """Connect what is no TCP in the companion's own namespaces, or refuse it."""
         if family == socket.AF_UNIX:
             self._note("connect", f"unix:{os.fsdecode(name[2:].rstrip(bytes(1)))}", call.pid)
         if not self.inside:
             raise OSError(errno.EACCES, "no such socket may connect")
-        notify.proceed(self.listener, call.id)
+        self._connect_inside(call.id, call.pid, taken, name)
+
+    def _connect_inside(self, number: int, pid: int, taken: socket.socket, name: bytes) -> None:
+        """Connect a socket in the companion's stead, and answer; in a thread, if it may wait."""
+        if connector.network(taken) in self._foreign:
+            raise OSError(errno.EACCES, "the socket came from the host")
+        if not os.get_blocking(taken.fileno()):
+            notify.answer(self.listener, number, connector.connect(self._proc, pid, taken, name))
+            return
+        if not self._inner.acquire(blocking=False):
+            raise OSError(errno.EAGAIN, "too many connects wait")
+        # Its own descriptors: ours may be closed, and their numbers be used anew, before it ends.
+        listener, held = os.dup(self.listener), taken.dup()
+        work = threading.Thread(
+            target=self._wait_inside, args=(number, pid, name, listener, held), daemon=True
+        )
+        try:
+            work.start()
+        except RuntimeError:
+            self._let_go(listener, held)
+            raise OSError(errno.EAGAIN, "no thread is to be had") from None
+
+    def _wait_inside(self, number: int, pid: int, name: bytes, listener: int, held: socket.socket) -> None:
+        try:
+            notify.answer(listener, number, connector.connect(self._proc, pid, held, name))
+        finally:
+            self._let_go(listener, held)
+
+    def _let_go(self, listener: int, held: socket.socket) -> None:
+        held.close()
+        os.close(listener)
+        self._inner.release()
 
     def _ask(self, number: int, knock: _Knock, family: int, address: str, port: int) -> None:
         if len(self._pending) >= MOST_PENDING:
@@ -201,6 +238,7 @@ class Doorway:
             if knock is None or not notify.valid(self.listener, number):
                 return
             try:
+                self._foreign.add(connector.network(made))
                 made.setblocking(knock.blocking)
                 for level, option, value in knock.options:
                     made.setsockopt(level, option, value)
@@ -216,13 +254,18 @@ class Doorway:
             self._refuse(number, code)
 
     def passed(self, number: int) -> None:
-        """Let the kernel connect in the companion's own network namespace; refuse where it has none."""
-        if self._pending.pop(number, None) is None:
+        """Connect in the companion's own network namespace; refuse where it has none."""
+        knock = self._pending.pop(number, None)
+        if knock is None:
             return
-        if self.inside:
-            notify.proceed(self.listener, number)
-        else:
-            self._refuse(number, errno.EACCES)
+        try:
+            if not self.inside:
+                raise OSError(errno.EACCES, "no network of its own")
+            with _take(self._proc, knock.pid, knock.fd) as taken:
+                if notify.valid(self.listener, number):
+                    self._connect_inside(number, knock.pid, taken, knock.name)
+        except OSError as error:
+            self._refuse(number, error.errno or errno.EACCES)
 
     def refuse_all(self, code: int = errno.ENETDOWN) -> None:
         """End every call that waits for the host, because the host has gone."""
@@ -301,7 +344,7 @@ def _take(proc: int, pid: int, number: int) -> socket.socket:
         raise
 
 
-def _knock(proc: int, pid: int, fd: int, taken: socket.socket) -> _Knock:
+def _knock(proc: int, pid: int, fd: int, taken: socket.socket, name: bytes) -> _Knock:
     """Note how a socket is set; raises what connect() says of one that is not fresh."""
     if taken.proto not in _STREAMS:
         raise OSError(errno.EACCES, "not TCP")
@@ -315,7 +358,7 @@ def _knock(proc: int, pid: int, fd: int, taken: socket.socket) -> _Knock:
     if failed:  # of a connect that was begun without waiting
         raise OSError(failed, os.strerror(failed))
     options = [(level, name, taken.getsockopt(level, name, size)) for level, name, size in _OPTIONS]
-    return _Knock(fd, notify.cloexec(proc, pid, fd), os.get_blocking(taken.fileno()), options)
+    return _Knock(pid, fd, name, notify.cloexec(proc, pid, fd), os.get_blocking(taken.fileno()), options)
 
 
 def _inet(taken: socket.socket, family: int, name: bytes) -> tuple[str, int]:
