@@ -272,10 +272,17 @@ def _on_others(profile: Profile) -> dict[str, Block]:
 def _on_sockets(profile: Profile) -> dict[str, Block]:
     allow, refuse = _return(_ALLOW), _fail(errno.EPERM)
     addressed = ["connect", *_ADDRESSED.split()]
+    # A connection of the host's that has been closed must not be led elsewhere by a send.
+    sends = {
+        "sendmsg": _any_bit(2, _FASTOPEN, refuse, allow),
+        "sendto": _any_bit(3, _FASTOPEN, refuse, allow),
+        "sendmmsg": _any_bit(3, _FASTOPEN, refuse, allow),
+    }
     if profile.sockets == "inside":
         local = _one_of(1, [_STREAM, _DGRAM, _SEQPACKET], allow, refuse, mask=_TYPE)
         return {
             **dict.fromkeys(addressed, allow),
+            **sends,
             "socket": _one_of(
                 0, [_UNIX], local, _one_of(0, [_INET, _INET6], _internet(_DGRAM), _no_family())
             ),
@@ -292,9 +299,7 @@ def _on_sockets(profile: Profile) -> dict[str, Block]:
         rules |= {
             "socket": _one_of(0, [_INET, _INET6], _internet(), _one_of(0, [_UNIX], refuse, _no_family())),
             "connect": _return(_USER_NOTIF),
-            "sendmsg": _any_bit(2, _FASTOPEN, refuse, allow),
-            "sendto": _any_bit(3, _FASTOPEN, refuse, allow),
-            "sendmmsg": _any_bit(3, _FASTOPEN, refuse, allow),
+            **sends,
         }
     return rules
 

@@ -300,6 +300,8 @@ TABLE: list[tuple[Profile, str, tuple[int, ...], str]] = [
     (Profile("tcp"), "connect", (), NOTIFY),
     (Profile("tcp"), "sendto", (0, 0, 0, 0x20000000), "EPERM"),
     (Profile("tcp"), "sendto", (0, 0, 0, 0x4000), ALLOW),
+    (Profile("inside"), "sendto", (0, 0, 0, 0x20000000), "EPERM"),
+    (Profile("inside"), "sendmsg", (0, 0, 0x20000000), "EPERM"),
     (Profile("tcp"), "sendmsg", (0, 0, 0x20004000), "EPERM"),
     (Profile("tcp"), "sendmsg", (0, 0, 0x4000), ALLOW),
     (Profile("tcp"), "sendmmsg", (0, 0, 1, 0x20000000), "EPERM"),
