@@ -51,12 +51,13 @@ def cause(status: int | None) -> tuple[str, str, str, int | None]:
     return "exit", f"the process ended itself with exit code {code}", "", code
 
 
-def stack(words: str, cells: Mapping[int, tuple[str, int]]) -> tuple[StackFrame, ...]:
+def stack(words: str, cells: Mapping[int, tuple[str, int]], trusted: bool = True) -> tuple[StackFrame, ...]:
     """Read the Python stack that faulthandler has written.
 
     Args:
         words: the text; only the last stack of the thread that died is read.
         cells: prompt number to source and lines before it, to show the lines of cells.
+        trusted: whether files that the companion names may be opened, to show their lines.
 
     Returns:
         the frames of the user's code, innermost first, at most 60.
@@ -75,7 +76,7 @@ def stack(words: str, cells: Mapping[int, tuple[str, int]]) -> tuple[StackFrame,
             shown = f"Cell In[{cell[1]}]"
             source = _cell_line(cells.get(int(cell[1])), number)
         else:
-            shown, source = file, _file_line(file, number)
+            shown, source = file, _file_line(file, number) if trusted else ""
         frames.append(StackFrame(shown, number, match["function"], source))
     return tuple(frames)
 

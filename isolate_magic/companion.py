@@ -5,25 +5,24 @@ from __future__ import annotations
 import os
 import re
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import psutil
-
-from isolate_magic import output, spawner
+from isolate_magic import following, output, registry, rules, spawner
 from isolate_magic.aio import Aio
+from isolate_magic.amendment import Amendment, amend
 from isolate_magic.cells import Shown, timed
 from isolate_magic.errors import ProcessTerminationError, StartError
 from isolate_magic.interrupts import Postponed
 from isolate_magic.link.refs import Claim
+from isolate_magic.meter import measure
 from isolate_magic.output import Sink
+from isolate_magic.policy import Policy
 from isolate_magic.process import Process
+from isolate_magic.protection import Protection
 from isolate_magic.report import CrashReport
 
 _NAME = re.compile(r"[\w.-]{1,60}")
-_companions: dict[str, Companion] = {}
-_lock = threading.RLock()
 
 
 class Companion:
@@ -36,10 +35,14 @@ class Companion:
         name: how it is called in messages, 1 to 60 letters, digits, `_`, `.` and `-`. A name is
             taken until the companion has been closed.
         preload: modules to import before the process is forked, so that every start has them ready.
-        env: environment variables beside the allowed ones (`isolate_magic.spawner.ENVIRONMENT`).
+        env: environment variables beside the allowed ones (`isolate_magic.spawner.ENVIRONMENT`, or those that
+            the policy names).
+        policy: what it may reach and use: a `Policy`, a preset (`trusted`, `offline`, `untrusted`) or
+            the path of a TOML file; `trusted` by default, or what an administrator has configured.
 
     Raises:
         ValueError: the name is malformed or taken.
+        PolicyError: the policy cannot be.
 
     >>> with Companion("demo") as companion:
     ...     companion.run("6 * 7")
@@ -52,25 +55,26 @@ class Companion:
         *,
         preload: Iterable[str] = (),
         env: Mapping[str, str] | None = None,
+        policy: Policy | str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name for a companion: 1 to 60 letters, digits, '_', '.', '-'")
         if isinstance(preload, str):
             raise TypeError(f"preload is a list of module names; did you mean [{preload!r}]?")
         self.name = name
+        self.policy = rules.default() if policy is None else rules.admit(Policy.of(policy))
         self.preload = tuple(preload)
         self.env = dict(env or {})
         self.crashes: list[CrashReport] = []
         self.restarts = -1
+        self.followed = ""  # the file that its policy is taken from, if it is followed
+        self.closed = False
         self._process: Process | None = None
         self._lock = threading.RLock()
         self._owner = os.getpid()
         self._prompt = 0
         self.aio = Aio(self)
-        with _lock:
-            if name in _companions:
-                raise ValueError(f"there is a companion {name!r} already; get_companion({name!r}) returns it")
-            _companions[name] = self
+        registry.add(name, self)
 
     def __repr__(self) -> str:
         return f"<Companion {self.name!r} {self.state}{f' pid {self.pid}' if self.pid else ''}>"
@@ -103,9 +107,15 @@ class Companion:
         return "dead"
 
     @property
-    def report(self) -> CrashReport | None:
+    def crash(self) -> CrashReport | None:
         """Tell how it last died, or None."""
         return self.crashes[-1] if self.crashes else None
+
+    @property
+    def report(self) -> Protection | None:
+        """Tell what confines the process: each field of the policy and what enforces it; None without one."""
+        process = self._alive()
+        return process.protection if process is not None else None
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -115,24 +125,16 @@ class Companion:
             pid, state, seconds since the start, restarts, `rss` and `uss` in bytes, `cpu` in seconds,
             objects lent to us; the numbers of the process are None while there is none.
         """
-        process = self._alive()
-        found: dict[str, Any] = dict.fromkeys(("uptime", "rss", "uss", "cpu", "proxies"))
-        if process is not None:
-            try:
-                meter = psutil.Process(process.pid)
-                memory, times = meter.memory_full_info(), meter.cpu_times()
-                found = {"rss": memory.rss, "uss": memory.uss, "cpu": times.user + times.system}
-            except psutil.Error:  # it died this very moment; the next use tells
-                pass
-            found["uptime"] = time.monotonic() - process.started
-            found["proxies"] = len(process.talk.revival.proxies)
-        return {"pid": self.pid, "state": self.state, "restarts": max(self.restarts, 0), **found}
+        return {
+            "pid": self.pid, "state": self.state, "restarts": max(self.restarts, 0), **measure(self._alive()),
+        }  # fmt: skip
 
     def start(self) -> Companion:
         """Start the process, if there is none, and return self.
 
         Raises:
             StartError: a module of `preload` cannot be imported, or the system refuses a process.
+        ConfinementError: the policy needs a layer that cannot be had here; the text tells the cure.
         """
         self._living()
         return self
@@ -156,9 +158,27 @@ class Companion:
     def close(self) -> None:
         """Stop for good and free the name."""
         self.stop()
-        with _lock:
-            if _companions.get(self.name) is self:
-                del _companions[self.name]
+        self.closed = True
+        registry.remove(self.name, self)
+
+    def change_policy(self, policy: Policy | str | os.PathLike[str]) -> Amendment:
+        """Let another policy hold from now on, as far as a running process lets that be done.
+
+        Args:
+            policy: as for the constructor.
+
+        Returns:
+            which fields are in force now, and which wait for the next start, with the reason.
+
+        Raises:
+            PolicyError: the policy cannot be, or an administrator's lock forbids it.
+        """
+        with self._lock:
+            new = rules.admit(Policy.of(policy))
+            process = self._alive()
+            answer = amend(process, new) if process is not None else Amendment((), ())
+            self.policy = new
+            return answer
 
     def interrupt(self) -> bool:
         """Raise KeyboardInterrupt in what it is doing; return whether it was doing anything."""
@@ -167,6 +187,13 @@ class Companion:
         if process is not None and number:
             process.interrupt(number)
         return bool(number)
+
+    def follow_policy(self, path: str | os.PathLike[str]) -> None:
+        """Take the policy from a TOML file, and again whenever that changes, until the companion is closed.
+
+        What has changed is told on stderr; a file that makes no sense leaves the policy as it is.
+        """
+        following.follow(self, os.fspath(path))
 
     # ------------------------------------------------------------ work
 
@@ -327,10 +354,10 @@ class Companion:
             raise StartError(
                 f"companion {self.name!r} belongs to process {self._owner}; make one of your own here"
             )
-        zygote = spawner.zygote(self.preload, self.env)
+        zygote = spawner.zygote(self.preload, self.env, self.policy.environment)
         zygote.ready()
         with Postponed():
-            self._process = Process(self.name, zygote, self._buried)
+            self._process = Process(self.name, zygote, self.policy, self._buried)
             self._process.talk.renew = self._renew
             self.restarts += 1
 
@@ -355,28 +382,19 @@ class Companion:
         return claim
 
 
-def registered() -> dict[str, Companion]:
-    """Return the companions of this session by name."""
-    with _lock:
-        return dict(_companions)
-
-
-def _stop_all() -> None:
-    for companion in registered().values():
+def _close_all() -> None:
+    for companion in registry.registered().values():
         companion.close()
 
 
 def _leave_all() -> None:
     """In a forked copy of the main session: let go of the companions, which belong to the original."""
-    global _lock
-    _lock = threading.RLock()
-    while _companions:
-        companion = _companions.popitem()[1]
+    for companion in registry.forget():
         companion._lock = threading.RLock()
         process = companion._alive()
         if process is not None:
             process.leave()
 
 
-spawner.before_exit(_stop_all)
+spawner.before_exit(_close_all)
 os.register_at_fork(after_in_child=_leave_all)

@@ -2,11 +2,20 @@
 
     IsolateError
     ├── StartError               the zygote or the companion could not start
+    │   └── ConfinementError     a layer that its policy needs cannot be had here; `.layer` names it
     ├── ProcessTerminationError  the companion died under a call or a cell; `.report` says how
-    │   └── ProtocolError        it broke the protocol, so the host ended it
+    │   ├── ProtocolError        it broke the protocol, so the host ended it
+    │   └── LimitExceeded        it passed a limit of its policy, so it was ended
+    │       ├── MemoryExceeded       of its memory, or the system's
+    │       ├── CpuExceeded          of its processor time
+    │       ├── TimeoutExceeded      of the time for a cell, interrupted in vain (also a TimeoutError)
+    │       ├── ProcessesExceeded    of its processes
+    │       ├── ThreadsExceeded      of its threads
+    │       └── DiskExceeded         of the space on disk
     ├── StaleProxyError          a proxy of an object that died with its companion
     ├── CellTimeout              a call or a cell passed its time limit (also a TimeoutError)
     ├── CompanionExit            code in the companion called sys.exit; the companion lives on
+    ├── PolicyError              a policy says what cannot be; the text says what can (also a ValueError)
     ├── TransferError            a value cannot cross the border (also a TypeError)
     └── NotSupported             this platform or object cannot do it; the text says what can
 
@@ -21,12 +30,21 @@ from typing import Any
 __all__ = [
     "CellTimeout",
     "CompanionExit",
+    "ConfinementError",
+    "CpuExceeded",
+    "DiskExceeded",
     "IsolateError",
+    "LimitExceeded",
+    "MemoryExceeded",
     "NotSupported",
+    "PolicyError",
     "ProcessTerminationError",
+    "ProcessesExceeded",
     "ProtocolError",
     "StaleProxyError",
     "StartError",
+    "ThreadsExceeded",
+    "TimeoutExceeded",
     "TransferError",
 ]
 
@@ -41,6 +59,20 @@ class StartError(IsolateError):
     """Say why a zygote or a companion could not start."""
 
     __module__ = "isolate_magic"
+
+
+class ConfinementError(StartError):
+    """Say which layer of the confinement cannot be had here, why, and how to get it.
+
+    Attributes:
+        layer: `namespaces`, `root`, `files`, `network`, `signals`, `system calls`, `user` or `limits`.
+    """
+
+    __module__ = "isolate_magic"
+
+    def __init__(self, message: str, layer: str = "") -> None:
+        super().__init__(message)
+        self.layer = layer
 
 
 class ProcessTerminationError(IsolateError):
@@ -63,6 +95,60 @@ class ProtocolError(ProcessTerminationError):
     __module__ = "isolate_magic"
 
 
+class LimitExceeded(ProcessTerminationError):
+    """Say that the companion passed a limit of its policy; it has been ended."""
+
+    __module__ = "isolate_magic"
+
+
+class MemoryExceeded(LimitExceeded):
+    """Say that the companion and its processes took more memory than they may, or than there is."""
+
+    __module__ = "isolate_magic"
+
+
+class CpuExceeded(LimitExceeded):
+    """Say that the companion and its processes used more processor time than they may."""
+
+    __module__ = "isolate_magic"
+
+
+class TimeoutExceeded(LimitExceeded, TimeoutError):
+    """Say that a cell or a call passed its time limit and did not end when it was interrupted."""
+
+    __module__ = "isolate_magic"
+
+
+class ProcessesExceeded(LimitExceeded):
+    """Say that the companion ran more processes than it may."""
+
+    __module__ = "isolate_magic"
+
+
+class ThreadsExceeded(LimitExceeded):
+    """Say that the companion and its processes ran more threads than they may."""
+
+    __module__ = "isolate_magic"
+
+
+class DiskExceeded(LimitExceeded):
+    """Say that the companion wrote more than it may into the folders that it may write."""
+
+    __module__ = "isolate_magic"
+
+
+DEATHS: dict[str, type[ProcessTerminationError]] = {
+    "protocol": ProtocolError,
+    "memory": MemoryExceeded,
+    "cpu": CpuExceeded,
+    "timeout": TimeoutExceeded,
+    "processes": ProcessesExceeded,
+    "threads": ThreadsExceeded,
+    "disk": DiskExceeded,
+}
+"""The error for each kind of death that has one of its own; see `CrashReport.kind`."""
+
+
 class StaleProxyError(IsolateError):
     """Say that the object behind a proxy is gone, which object it was, and how its companion died."""
 
@@ -83,6 +169,12 @@ class CompanionExit(IsolateError):
     def __init__(self, code: object = None) -> None:
         super().__init__(f"the code in the companion called sys.exit({'' if code is None else repr(code)})")
         self.code = code
+
+
+class PolicyError(IsolateError, ValueError):
+    """Say what in a policy cannot be, where, and what is accepted instead."""
+
+    __module__ = "isolate_magic"
 
 
 class TransferError(IsolateError, TypeError):

@@ -10,14 +10,13 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
-from isolate_magic import output, spawner
+from isolate_magic import commands, output, spawner
 from isolate_magic.companion import Companion
+from isolate_magic.configuration import Isolate, configure
 from isolate_magic.errors import IsolateError, ProcessTerminationError, TransferError
 from isolate_magic.notebook import ShellSink
 from isolate_magic.output import NullSink
 from isolate_magic.session import byvalue, companions, get_companion, import_isolated
-
-_COMMANDS = ("status", "start", "restart", "stop", "interrupt", "list", "logs")
 
 
 @magics_class
@@ -107,26 +106,21 @@ class IsolateMagics(Magics):
 
     @line_magic
     def isolate(self, line: str) -> Any:
-        """Look after companions: %isolate COMMAND [NAME] [--preload MODULES].
+        """Look after companions: %isolate COMMAND [NAME] [OPTIONS].
 
-        status     the state of one companion, or of all (the default)
-        start      start one; --preload numpy,pandas imports modules before the fork
+        status     the state of one companion, or of all (the default), and what confines it
+        start      start one; --preload numpy,pandas imports modules before the fork; --policy untrusted says
+                   what it may do (a preset or a TOML file); --policy-file FILE too, and follows its changes
         restart    end it and start a new one; its variables are lost
         stop       end it; the next use starts a new one
         interrupt  raise KeyboardInterrupt in what it is doing
         list       the names of all companions
         logs       its last output
+        policy     show its policy; --policy or --policy-file change it while it runs
+        doctor     try on this machine what keeps companions in
         """
-        words, preload = _split(line)
-        command = words.pop(0) if words else "status"
-        if command not in _COMMANDS:
-            raise UsageError(f"%isolate {command}: no such command; there are {', '.join(_COMMANDS)}")
-        if len(words) > 1:
-            raise UsageError(f"%isolate {command} takes one companion's name, not {' '.join(words)}")
-        if preload is not None and command != "start":
-            raise UsageError("--preload belongs to %isolate start")
         with _own_traceback():
-            return _DO[command](words[0] if words else None, preload)
+            return commands.run(line)
 
 
 def _names(given: Iterable[str]) -> list[str]:
@@ -138,20 +132,6 @@ def _names(given: Iterable[str]) -> list[str]:
     return names
 
 
-def _split(line: str) -> tuple[list[str], tuple[str, ...] | None]:
-    words, preload = line.split(), None
-    if "--preload" in words:
-        place = words.index("--preload")
-        if len(words) == place + 1:
-            raise UsageError("--preload wants module names, as in --preload numpy,pandas")
-        preload = tuple(words.pop(place + 1).split(","))
-        words.pop(place)
-    unknown = [word for word in words if word.startswith("-")]
-    if unknown:
-        raise UsageError(f"%isolate knows no option {unknown[0]}; there is --preload")
-    return words, preload
-
-
 def _companion(name: str) -> Companion:
     try:
         return get_companion(name)
@@ -159,100 +139,8 @@ def _companion(name: str) -> Companion:
         raise UsageError(str(error)) from None
 
 
-def _existing(name: str | None) -> Companion:
-    for companion in companions():
-        if companion.name == (name or "default"):
-            return companion
-    names = ", ".join(companion.name for companion in companions()) or "none yet"
-    raise UsageError(f"there is no companion {name or 'default'!r}; there are: {names}")
-
-
 def _ends_quietly(cell: str) -> bool:
     return cell.rstrip().endswith(";")
-
-
-# ---------------------------------------------------------------- the commands
-
-
-def _status(name: str | None, _preload: Any) -> None:
-    chosen = [_existing(name)] if name else companions()
-    if not chosen:
-        print("no companion yet; %%isolated or import_isolated starts one")
-    for companion in chosen:
-        print(_line(companion))
-
-
-def _line(companion: Companion) -> str:
-    stats = companion.stats
-    parts = [f"{companion.name}: {stats['state']}"]
-    if stats["pid"]:
-        parts.append(f"pid {stats['pid']}")
-    if stats["uptime"] is not None:
-        parts.append(f"up {stats['uptime']:.1f} s")
-    if stats["rss"]:
-        parts.append(f"{stats['rss'] / 2**20:.0f} MiB, {stats['uss'] / 2**20:.0f} of its own")
-    if stats["proxies"]:
-        parts.append(_count(stats["proxies"], "object lent to this session", "objects lent to this session"))
-    if stats["restarts"]:
-        parts.append(f"restarted {_count(stats['restarts'], 'time', 'times')}")
-    if companion.preload:
-        parts.append(f"preload {','.join(companion.preload)}")
-    if companion.report and stats["state"] in ("dead", "new"):
-        parts.append(companion.report.headline)
-    return "; ".join(parts)
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
-
-
-def _start(name: str | None, preload: tuple[str, ...] | None) -> None:
-    name = name or "default"
-    found = next((companion for companion in companions() if companion.name == name), None)
-    if found is not None and preload is not None and preload != found.preload:
-        if found.pid:
-            raise UsageError(
-                f"companion {name!r} is running with another preload list; %isolate stop {name} first"
-            )
-        found.close()
-        found = None
-    if found is None:
-        try:
-            found = Companion(name, preload=preload or ())
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-    found.start()
-    print(_line(found))
-
-
-def _restart(name: str | None, _preload: Any) -> None:
-    print(_line(_existing(name).restart()))
-
-
-def _stop(name: str | None, _preload: Any) -> None:
-    companion = _existing(name)
-    companion.stop()
-    print(_line(companion))
-
-
-def _interrupt(name: str | None, _preload: Any) -> None:
-    companion = _existing(name)
-    print(f"{companion.name}: {'interrupted' if companion.interrupt() else 'was doing nothing'}")
-
-
-def _list(_name: str | None, _preload: Any) -> None:
-    for companion in companions():
-        print(f"{companion.name}: {companion.state}")
-
-
-def _logs(name: str | None, _preload: Any) -> None:
-    print(_existing(name).logs(), end="")
-
-
-_DO: dict[str, Callable[[str | None, Any], None]] = {
-    "status": _status, "start": _start, "restart": _restart, "stop": _stop,
-    "interrupt": _interrupt, "list": _list, "logs": _logs,
-}  # fmt: skip
 
 
 # ---------------------------------------------------------------- errors in the cell
@@ -318,6 +206,7 @@ def _after_cell() -> None:
 def load_ipython_extension(shell: Any) -> None:
     """Load the magics, bind `import_isolated` and `byvalue`, and let a zygote import meanwhile."""
     unload_ipython_extension(shell, stop=False)
+    configure(shell)
     shell.register_magics(IsolateMagics)
     shell.push(
         {name: thing for name, thing in _NAMES.items() if name not in shell.user_ns}, interactive=False
@@ -340,6 +229,8 @@ def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
         shell.magics_manager.magics[kind].pop(name, None)
     if _after_cell in shell.events.callbacks["post_execute"]:
         shell.events.unregister("post_execute", _after_cell)
+    if stop:
+        shell.configurables[:] = [part for part in shell.configurables if type(part) is not Isolate]
     while _before:
         output.use(_before.pop())
         del ProcessTerminationError._render_traceback_  # type: ignore[attr-defined]

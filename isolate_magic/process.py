@@ -6,25 +6,30 @@ descriptors, its output, its interrupts, and what is known of its death.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import secrets
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
-from isolate_magic import autopsy, spawner
+from isolate_magic import autopsy, fence, spawner
 from isolate_magic.conversation import Conversation
-from isolate_magic.errors import StartError
+from isolate_magic.dialer import Dialer
+from isolate_magic.errors import ConfinementError, StartError
+from isolate_magic.lane import Lane
 from isolate_magic.link.layout import BOARD, BOARD_SIZE, DUMP_SIGNAL, TOKEN
 from isolate_magic.link.spin import Spin
 from isolate_magic.output import Output
+from isolate_magic.policy import Policy
+from isolate_magic.protection import Protection
 from isolate_magic.report import CrashReport
 from isolate_magic.watch import watch
 
@@ -37,6 +42,7 @@ class Process:
     Args:
         name: the companion's name.
         zygote: forks it and collects it.
+        policy: what it may reach and use.
         buried: called once with the report when the process is dead.
 
     Raises:
@@ -47,6 +53,7 @@ class Process:
         self,
         name: str,
         zygote: spawner.Zygote,
+        policy: Policy,
         buried: Callable[[CrashReport], None],
     ) -> None:
         self.name = name
@@ -62,6 +69,11 @@ class Process:
         self._lock = threading.RLock()  # a signal handler may come in while this very thread holds it
         self._oom = autopsy.oom_kills()
         self.zygote = zygote
+        self.policy = policy
+        self.trusted = policy.trusted
+        self.scratch = ""
+        self.lane: Lane | None = None
+        self.dialer = Dialer(policy.network if isinstance(policy.network, tuple) else ())
         # No UTF-8 begins with such a byte, so no text has to wait for the rest of a mark.
         token = b"\xff" + secrets.token_bytes(TOKEN - 1)
         try:
@@ -70,7 +82,7 @@ class Process:
                 undo.pop_all()
         except OSError as error:
             raise StartError(f"companion {name!r} could not be started: {error}") from error
-        self.output = Output(token, out, err)
+        self.output = self._output(token, out, err)
         self.talk = Conversation(self, sock, door)
         self.talk.arguments.direct = self.zygote.direct
         self.poll = select.poll()
@@ -92,9 +104,10 @@ class Process:
             token: what its marks begin with.
         """
         watch()  # which needs descriptors too
-        self._words = os.memfd_create("isolate-words", os.MFD_CLOEXEC)
+        self._words = os.memfd_create("isolate-words", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         undo.callback(os.close, self._words)
-        os.ftruncate(self._words, BOARD_SIZE)
+        os.ftruncate(self._words, BOARD_SIZE + _WORDS)
+        fcntl.fcntl(self._words, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
         self.board = undo.enter_context(mmap.mmap(self._words, BOARD_SIZE))
         sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         undo.enter_context(sock), lent.enter_context(theirs)
@@ -109,12 +122,52 @@ class Process:
             ours.append(read)
             fds.append(write)
         start = {
-            "name": self.name, "cwd": spawner.folder(), "path": sys.path, "argv": sys.argv,
-            "token": token.hex(), "numpy": spawner.host_has_numpy(),
+            "name": self.name,
+            "token": token.hex(),
+            "numpy": spawner.host_has_numpy(),
             "host": os.getpid(),
-        }  # fmt: skip
-        self.pid, self.pidfd = self.zygote.fork([*fds, self._words], start)
+        }
+        self.pid, self.pidfd, told = self._fork([*fds, self._words], start, undo, lent)
+        self.protection = Protection.of(self.policy, told)
         return sock, door, ours[0], ours[1]
+
+    def _fork(
+        self, fds: list[int], start: dict[str, Any], undo: ExitStack, lent: ExitStack
+    ) -> tuple[int, int, dict[str, Any]]:
+        """Fork the process in the best tier that there is; raises ConfinementError if none will do."""
+        if self.policy.network not in ("all", "none"):
+            self.dialer.resolve()
+        lane, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        undo.enter_context(lane), lent.enter_context(theirs)
+        lacking = ""
+        for tier in fence.tiers():
+            plan = fence.plan(self.policy, tier, self._make_scratch(tier, undo), self.dialer.hosts())
+            start |= fence.surroundings(self.policy, plan)
+            beside = [theirs.fileno()] if plan["supervised"] else []
+            try:
+                pid, pidfd, told = self.zygote.fork([*fds, *beside], start | {"plan": plan})
+            except ConfinementError as error:
+                if tier != "N" or error.layer not in ("namespaces", "root"):
+                    raise fence.explained(self.policy, error, lacking) from None
+                lacking = str(error)
+                continue
+            if plan["supervised"]:
+                self.lane = Lane(lane, self.dialer)
+            else:
+                lane.close()
+            return pid, pidfd, told | {"lacking": lacking}
+        raise AssertionError("the last tier either starts or raises")
+
+    def _make_scratch(self, tier: str, undo: ExitStack) -> str:
+        """Make a folder of the companion's own where no file system can be made for it."""
+        if tier != "L" or self.policy.read is None:
+            return ""
+        self.scratch = fence.make_scratch(self.policy)
+        undo.callback(fence.remove_scratch, self.scratch)
+        return self.scratch
+
+    def _output(self, token: bytes, out: int, err: int) -> Output:
+        return Output(token, out, err)
 
     # ------------------------------------------------------------ signals
 
@@ -221,26 +274,31 @@ class Process:
             if not _ended(self.pidfd, 1.0):
                 self.kill("protocol", "protocol error: it closed its channel and lived on")
                 _ended(self.pidfd, 10.0)
-            try:
-                os.killpg(self.pid, signal.SIGKILL)  # what it has started; the zombie still holds the pid
-            except (ProcessLookupError, PermissionError):
-                pass
+            if self.lane is None:  # else its supervisor does this, and may have collected it already
+                try:
+                    os.killpg(self.pid, signal.SIGKILL)  # what it has started; the zombie still holds the pid
+                except (ProcessLookupError, PermissionError):
+                    pass
             self.output.drain()
             report = self._examine()
         for fd in (*self.pipes, self.pidfd):
             watch().remove(fd)
         self.release()
+        fence.remove_scratch(self.scratch)
         self._buried(report)
         self.report = report
 
     def _examine(self) -> CrashReport:
-        status, peak = self.zygote.reap(self.pid)
-        kind, reason, name, code = autopsy.cause(status)
-        if name == "SIGKILL" and self.why is not None:
+        ended = self.zygote.reap(self.pid)
+        kind, reason, name, code = autopsy.cause(ended.get("status"))
+        struck = ended.get("why")
+        if struck:
+            kind, reason = struck["kind"], struck["reason"]
+        elif name == "SIGKILL" and self.why is not None:
             kind, reason = self.why
         elif name == "SIGKILL" and autopsy.oom_kills() > self._oom:
             kind, reason = "memory", "SIGKILL by the kernel's out-of-memory killer"
-        words = os.pread(self._words, _WORDS, BOARD_SIZE).decode("utf-8", "replace")
+        words = os.pread(self._words, _WORDS, BOARD_SIZE).rstrip(b"\0").decode("utf-8", "replace")
         return CrashReport(
             companion=self.name,
             pid=self.pid,
@@ -249,9 +307,10 @@ class Process:
             signal=name,
             exit_code=code,
             during=self.talk.activity(),
-            stack=autopsy.stack(words, self.cells),
+            stack=autopsy.stack(words, self.cells, self.trusted),
             stderr="\n".join(self.output.last("stderr", of_cell=True).splitlines()[-20:])[-4000:],
-            peak_memory=peak,
+            peak_memory=ended.get("peak"),
+            curve=tuple(map(tuple, ended.get("curve", ()))),
             lifetime=time.monotonic() - self.started,
         )
 
@@ -265,6 +324,8 @@ class Process:
             self.board.close()
             self.talk.sock.close()
             self.talk.door.close()
+            if self.lane is not None:
+                self.lane.close()
 
 
 def _ended(pidfd: int, seconds: float) -> bool:

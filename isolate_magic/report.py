@@ -36,13 +36,15 @@ class CrashReport:
         companion: its name.
         pid: its process id.
         reason: the short story: `SIGSEGV (segmentation fault)`, `os._exit(3)`, `timeout of 10 s`.
-        kind: `signal`, `exit`, `memory`, `timeout`, `interrupt`, `stop` or `protocol`.
+        kind: `signal`, `exit`, `interrupt`, `stop`, `protocol`, or the limit that was passed: `memory`,
+            `cpu`, `timeout`, `processes`, `threads`, `disk`.
         signal: the signal's name, or "".
         exit_code: the exit code, or None after a signal.
         during: the cell or call that died with it, or "" if it was idle.
         stack: the Python stack at death, innermost first; empty if the death left none.
         stderr: its last lines on stderr.
         peak_memory: most resident memory it ever had, in bytes; None if unknown.
+        curve: its memory, as pairs of seconds since the start and bytes; empty if nobody watched.
         lifetime: how long it lived, in seconds.
     """
 
@@ -56,6 +58,7 @@ class CrashReport:
     stack: tuple[StackFrame, ...] = ()
     stderr: str = ""
     peak_memory: int | None = None
+    curve: tuple[tuple[float, int], ...] = ()
     lifetime: float = 0.0
 
     @property

@@ -6,8 +6,9 @@ import os
 import threading
 from typing import Any
 
-from isolate_magic.companion import Companion, registered
+from isolate_magic.companion import Companion
 from isolate_magic.link.proxy import copied
+from isolate_magic.registry import registered
 
 _lock = threading.Lock()
 

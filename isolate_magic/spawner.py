@@ -16,20 +16,13 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from isolate_magic.errors import StartError
+from isolate_magic.errors import ConfinementError, StartError
 from isolate_magic.link import bulk, descriptors
-
-ENVIRONMENT = (
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "TERM",
-    "PYTHON*", "VIRTUAL_ENV", "CONDA_*", "LD_LIBRARY_PATH", "XDG_*", "IPYTHONDIR", "JUPYTER_*DIR", "MPL*",
-    "MKL_*", "OMP_*", "KMP_*", "OPENBLAS_*", "NUMEXPR_*", "NUMBA_*", "CUDA_*", "NVIDIA_*", "TORCH_*",
-    "TRITON_*", "XLA_*", "JAX_*", "SSL_CERT_*", "COLUMNS", "LINES", "NO_COLOR",
-)  # fmt: skip
-"""Names of the environment variables that a companion sees; passwords and tokens are not among them."""
+from isolate_magic.settings import ENVIRONMENT
 
 _LIMIT = 1 << 20
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -42,7 +35,7 @@ class Zygote:
 
     Args:
         preload: modules that it imports before the first fork.
-        environ: environment variables beside those that `ENVIRONMENT` allows.
+        environ: its environment variables.
 
     Raises:
         StartError: the process could not be started.
@@ -65,7 +58,7 @@ class Zygote:
                 cwd=folder(),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=allowed(os.environ) | dict(environ),
+                env=dict(environ),
                 start_new_session=True,
             )
         except OSError as error:
@@ -79,18 +72,19 @@ class Zygote:
         """Tell the zygote's process id."""
         return self._process.pid
 
-    def fork(self, fds: list[int], start: dict[str, Any]) -> tuple[int, int]:
-        """Fork a companion.
+    def fork(self, fds: list[int], start: dict[str, Any]) -> tuple[int, int, dict[str, Any]]:
+        """Fork a companion; one that is confined stands behind its wall when this returns.
 
         Args:
             fds: descriptors that it inherits; see `isolate_magic.child.worker.main`.
             start: what it is told; `copies` and `zygote` are added here.
 
         Returns:
-            pid and pidfd.
+            pid, pidfd, and what confines it (see `isolate_magic.child.confinement.Ground`).
 
         Raises:
             StartError: a preload failed, or the fork did.
+            ConfinementError: a layer that the plan wants cannot be had.
         """
         with self._lock:
             if self.dead:
@@ -98,27 +92,35 @@ class Zygote:
             told = self._hello()
             start |= {"copies": told["copies"], "zygote": self.pid}
             content, received = self._ask({"do": "fork", "start": start}, fds)
+            if "layer" in content:
+                raise ConfinementError(content["error"], content["layer"])
             if "error" in content:
                 raise StartError(f"the zygote could not fork: {content['error']}")
             if not received:
                 os.kill(content["pid"], signal.SIGKILL)
                 self._ask({"do": "reap", "pid": content["pid"]}, [])
                 raise StartError("there is no descriptor left for the new companion")
-        return content["pid"], received[0]
+        return content["pid"], received[0], content.get("report", {})
 
     @property
     def direct(self) -> bool:
         """Tell whether the kernel lets us read and write its companions' memory."""
         return self._told is not None and self._told["copies"] == "direct"
 
-    def reap(self, pid: int) -> tuple[int | None, int | None]:
-        """Collect a dead companion: its wait status and its peak memory in bytes; None if unknown."""
+    def reap(self, pid: int) -> dict[str, Any]:
+        """Collect a dead companion.
+
+        Returns:
+            `status` (its wait status) and `peak` (its peak memory in bytes), None if unknown; of one that was
+            supervised also `why` (the limit that it has passed), `cpu` in seconds and `curve`, its memory
+            as pairs of seconds and bytes.
+        """
         with self._lock:
             try:
                 content, _ = self._ask({"do": "reap", "pid": pid}, [])
             except StartError:  # the kernel has killed the companion with it, and init collects it
-                return None, None
-        return content.get("status"), content.get("peak")
+                return {}
+        return content
 
     def stop(self) -> None:
         """End the zygote and all its companions."""
@@ -218,10 +220,16 @@ def _copies(pid: int, told: dict[str, Any]) -> str:
         return "memfd"
 
 
-def allowed(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables that a companion may see, with matplotlib set to inline."""
+def allowed(environ: Mapping[str, str], names: Iterable[str] | None = None) -> dict[str, str]:
+    """Return the environment variables that a companion may see, with matplotlib set to inline.
+
+    Args:
+        environ: all variables.
+        names: the patterns of allowed names; `ENVIRONMENT` by default.
+    """
+    patterns = ENVIRONMENT if names is None else tuple(names)
     seen = {
-        name: text for name, text in environ.items() if any(fnmatch.fnmatchcase(name, p) for p in ENVIRONMENT)
+        name: text for name, text in environ.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)
     }
     return {"MPLBACKEND": "module://matplotlib_inline.backend_inline"} | seen
 
@@ -230,17 +238,26 @@ _zygotes: dict[tuple[Any, ...], Zygote] = {}
 _lock = threading.Lock()
 
 
-def zygote(preload: tuple[str, ...] = (), environ: Mapping[str, str] | None = None) -> Zygote:
-    """Return the zygote for a preload list, started if there is none alive.
+def zygote(
+    preload: tuple[str, ...] = (),
+    environ: Mapping[str, str] | None = None,
+    names: Iterable[str] | None = None,
+) -> Zygote:
+    """Return the zygote for a preload list and an environment, started if there is none alive.
 
     It imports in the background; `fork` waits for it.
+
+    Args:
+        preload: modules that it imports.
+        environ: environment variables beside the allowed ones.
+        names: the allowed ones, as `allowed` takes them.
     """
-    extra = dict(environ or {})
-    key = (sys.executable, preload, tuple(sorted(allowed(os.environ).items())), tuple(sorted(extra.items())))
+    given = allowed(os.environ, names) | dict(environ or {})
+    key = (sys.executable, preload, tuple(sorted(given.items())))
     with _lock:
         found = _zygotes.get(key)
         if found is None or not found.alive():
-            found = _zygotes[key] = Zygote(preload, extra)
+            found = _zygotes[key] = Zygote(preload, given)
         return found
 
 

@@ -69,7 +69,7 @@ def zygotes() -> list[int]:
 
 def check_after(companion: Companion, shown: Record, old: int, expected: tuple[str, str, int | None]) -> None:
     """Check all that holds after any death."""
-    report = companion.report
+    report = companion.crash
     assert report is not None
     assert (report.kind, report.signal, report.exit_code) == expected
     assert report.pid == old
@@ -97,7 +97,7 @@ def test_death_in_a_cell_is_reported_and_the_next_cell_runs(
     report = caught.value.report
     assert report.during == "a cell"
     assert "last words" in report.stderr
-    assert report is companion.report
+    assert report is companion.crash
     assert old is not None
     check_after(companion, shown, old, expected)
     assert mine == {"kept": [1, 2, 3]}
@@ -150,7 +150,7 @@ def test_death_under_a_running_callback_is_reported(
 
     with pytest.raises(ProcessTerminationError) as caught:
         companion.run("f()", push={"f": kill})
-    assert caught.value.report is companion.report
+    assert caught.value.report is companion.crash
     assert lived == ["a cell"]
     check_after(companion, shown, old, expected)
 
@@ -175,8 +175,8 @@ def test_death_while_idle_is_noticed_at_once(companion: Companion, shown: Record
     thing = companion.run("object()")
     os.kill(old, signal.SIGSEGV)
     until(lambda: companion.state == "dead", 1)
-    assert companion.report is not None
-    assert companion.report.during == ""
+    assert companion.crash is not None
+    assert companion.crash.during == ""
     with pytest.raises(StaleProxyError, match="died while idle: SIGSEGV"):
         thing.x
     check_after(companion, shown, old, ("signal", "SIGSEGV", None))
@@ -185,8 +185,8 @@ def test_death_while_idle_is_noticed_at_once(companion: Companion, shown: Record
 def test_a_timer_of_its_own_kills_an_idle_companion_and_it_is_noticed(companion: Companion) -> None:
     companion.run("import signal; signal.signal(signal.SIGALRM, signal.SIG_DFL); signal.alarm(1)")
     until(lambda: companion.state == "dead", 5)
-    assert companion.report is not None
-    assert companion.report.signal == "SIGALRM"
+    assert companion.crash is not None
+    assert companion.crash.signal == "SIGALRM"
 
 
 ENCODING = {
@@ -230,8 +230,8 @@ def test_death_during_a_large_fetch_is_a_plain_death(monkeypatch: pytest.MonkeyP
                 pass
             timer.join()
             until(lambda: companion.state == "dead")
-            assert companion.report is not None
-            assert (companion.report.kind, companion.report.signal) == ("signal", "SIGKILL")
+            assert companion.crash is not None
+            assert (companion.crash.kind, companion.crash.signal) == ("signal", "SIGKILL")
             assert companion.run("1 + 1") == 2
 
 

@@ -106,7 +106,7 @@ def test_a_frame_that_no_companion_sends_ends_it_and_nothing_else(hostile: Compa
     with pytest.raises(ProtocolError, match="protocol error") as caught:
         hostile.run(code, push=push, timeout=10)
     assert caught.value.report.kind == "protocol"
-    assert hostile.report is caught.value.report
+    assert hostile.crash is caught.value.report
     assert hostile.run("6 * 7", timeout=10) == 42
     assert hostile.pid != pid
 
@@ -127,10 +127,10 @@ def answer(companion: Companion) -> Any:
 
 def test_a_second_reply_is_noticed_with_the_next_use(hostile: Companion) -> None:
     assert hostile.run("say(f.Reply(n(), 1)); say(f.Reply(n(), 2))") == 1
-    until(lambda: answer(hostile) == 42 and hostile.report is not None)
-    assert hostile.report is not None
-    assert "never made" in hostile.report.reason
-    assert hostile.report.kind == "protocol"
+    until(lambda: answer(hostile) == 42 and hostile.crash is not None)
+    assert hostile.crash is not None
+    assert "never made" in hostile.crash.reason
+    assert hostile.crash.kind == "protocol"
     assert hostile.run("6 * 7") == 42
 
 
@@ -148,8 +148,8 @@ def test_a_hostile_frame_while_idle_is_noticed_with_the_next_output(hostile: Com
         f"import threading\ndef late():\n    {code}\n    talk.ring()\nthreading.Timer(0.02, late).start()"
     )
     until(lambda: hostile.state == "dead", 5)
-    assert hostile.report is not None
-    assert hostile.report.kind == "protocol"
+    assert hostile.crash is not None
+    assert hostile.crash.kind == "protocol"
     assert hostile.run("1 + 1") == 2
 
 

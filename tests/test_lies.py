@@ -41,7 +41,7 @@ def liar() -> Iterator[Companion]:
 
 
 def lost(companion: Companion) -> bool:
-    return companion.report is not None and companion.report.kind == "protocol"
+    return companion.crash is not None and companion.crash.kind == "protocol"
 
 
 @pytest.mark.parametrize(

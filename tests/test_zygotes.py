@@ -50,8 +50,8 @@ def test_a_killed_zygote_takes_its_companions_and_the_next_start_makes_a_new_one
         os.kill(zygote, signal.SIGKILL)
         until(lambda: (one.state, two.state) == ("dead", "dead"))
         for companion in (one, two):
-            assert companion.report is not None
-            assert "zygote is gone" in companion.report.reason
+            assert companion.crash is not None
+            assert "zygote is gone" in companion.crash.reason
             assert companion.run("1 + 1") == 2
             assert zygote_pid(companion) != zygote
         assert not Path(f"/proc/{zygote}").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import random
@@ -9,30 +10,73 @@ import select
 import signal
 import socket
 import sys
+import tempfile
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from isolate_magic.child import last_words, linux, streams
+from isolate_magic.child import imports, last_words, linux, streams
+from isolate_magic.child.confinement import Ground, Refused
 from isolate_magic.child.conversation import Conversation
 from isolate_magic.link.layout import BOARD_SIZE
 from isolate_magic.link.spin import Spin
 
 
-def main(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
+class Wall:
+    """What a confined companion does beside the usual: give up its rights, and tell its supervisor.
+
+    Args:
+        ground: what the supervisor has prepared.
+        ready: the socket to the supervisor.
+    """
+
+    def __init__(self, ground: Ground, ready: socket.socket) -> None:
+        self.ground = ground
+        self.ready = ready
+
+    def settle(self, fds: list[int]) -> None:
+        """Leave the supervisor's side, but for the calls that `seal` forbids."""
+        keep = [0, 1, 2, *fds, self.ready.fileno()]
+        self._guarded(lambda: self.ground.settle(keep))
+
+    def seal(self) -> None:
+        """Forbid what is left to forbid, and let the supervisor know; user code may run from here on."""
+        asked = self._guarded(self.ground.seal)
+        report = json.dumps({"report": self.ground.report}).encode()
+        socket.send_fds(self.ready, [report], [] if asked is None else [asked])
+        if asked is not None:
+            os.close(asked)
+        self.ready.close()
+
+    def _guarded(self, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except Refused as refused:
+            told = {"error": str(refused), "layer": refused.layer}
+        except OSError as error:
+            told = {"error": f"{error.strerror}: {error.filename or ''}", "layer": "processes"}
+        self.ready.send(json.dumps(told).encode())
+        os._exit(1)
+
+
+def main(fds: list[int], start: dict[str, Any], kernel: Any, wall: Wall | None = None) -> None:
     """Become a companion and serve the host; never returns.
 
     Args:
         fds: channel, door, write ends of the stdout and stderr pipes, memfd for the last words.
         start: what the host told: `name`, `cwd`, `path`, `argv`, `token`, `copies`, `numpy`,
-            `zygote`, `host` (the pids).
+            `zygote`, `host` (the pids), `plan` (the confinement).
         kernel: the kernel that the zygote has built.
+        wall: what confines it, if anything does.
     """
-    linux.die_with_parent(start["zygote"])
+    linux.die_with_parent(start["zygote"] if wall is None else None)
     os.setsid()
     linux.name_process(f"isolate-{start['name']}")
     linux.allow_attach()
     channel, door, out, err, words = fds
     _standard_streams(out, err)
+    if wall is not None:
+        wall.settle(fds)
     os.lseek(words, BOARD_SIZE, os.SEEK_SET)
     last_words.arrange(words)
     board = mmap.mmap(words, BOARD_SIZE, mmap.MAP_SHARED, mmap.PROT_READ)
@@ -46,6 +90,9 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
     talk.spin = Spin(partial(poll.poll, 0), start["host"])
     kernel.session.publish = lambda kind, content: talk.publish(order, kind, content)
     signal.signal(signal.SIGINT, talk.interrupt)
+    imports.allow(start["plan"]["imports"], start["plan"]["name"])
+    if wall is not None:
+        wall.seal()
     talk.serve()
 
 
@@ -65,6 +112,10 @@ def follow(path: list[str]) -> None:
 
 def _settle(start: dict[str, Any]) -> None:
     """Take over the host's folder and import path; draw fresh random numbers."""
+    home = start["plan"]["home"]
+    if home:
+        os.environ.update({"HOME": home, "TMPDIR": os.path.dirname(home) if home == "/tmp/home" else home})
+        tempfile.tempdir = None
     try:
         os.chdir(start["cwd"])
     except OSError:  # the folder is gone, or not ours to enter: stay where the zygote is

@@ -19,11 +19,12 @@ import traceback
 import warnings
 from typing import Any
 
+from isolate_magic.child import confinement, linux, supervisor, worker
 from isolate_magic.child import kernel as kernels
-from isolate_magic.child import linux, worker
 from isolate_magic.link import bulk, descriptors
 
 _LIMIT = 1 << 20
+_STANDS = 30.0  # seconds that a supervisor may take to confine its companion, or to collect it
 _LOOK = 0.25  # seconds between two looks at the host during the imports
 
 
@@ -39,6 +40,7 @@ class Zygote:
         self.control = control
         self.host = os.pidfd_open(host)
         self.children: set[int] = set()
+        self.supervisors: dict[int, tuple[int, socket.socket]] = {}
         self.kernel: Any = None
 
     def prepare(self, preload: list[str]) -> None:
@@ -81,6 +83,9 @@ class Zygote:
                 self._reap(request["pid"])
 
     def _fork(self, fds: list[int], start: dict[str, Any]) -> None:
+        if start["plan"]["supervised"]:
+            self._fork_supervised(fds, start)
+            return
         try:
             pid = os.fork()
         except OSError as error:
@@ -99,7 +104,61 @@ class Zygote:
         self._answer({"pid": pid}, [pidfd])
         os.close(pidfd)
 
+    def _fork_supervised(self, fds: list[int], start: dict[str, Any]) -> None:
+        """Fork a supervisor, which forks the companion inside the wall; answer when that stands."""
+        *given, lane = fds
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            for fd in fds:
+                os.close(fd)
+            self._answer({"error": f"fork: {error.strerror}"})
+            return
+        if not pid:
+            ours.close()
+            self.control.close()
+            os.close(self.host)
+            _supervise(given, lane, start, self.kernel, theirs)
+        theirs.close()
+        for fd in fds:
+            os.close(fd)
+        ours.settimeout(_STANDS)
+        try:
+            packet, pidfds = descriptors.receive(ours, _LIMIT, 1)
+        except TimeoutError:
+            packet, pidfds = b"", []
+        told: Any = json.loads(packet) if packet else {"error": "its supervisor ended early", "layer": ""}
+        if "error" in told:
+            ours.close()
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        else:
+            self.children.add(pid)
+            self.supervisors[told["pid"]] = (pid, ours)
+        self._answer(told, pidfds)
+        for fd in pidfds:
+            os.close(fd)
+
+    def _reap_supervised(self, pid: int) -> None:
+        supervisor, ours = self.supervisors.pop(pid)
+        try:
+            packet = ours.recv(_LIMIT)
+        except TimeoutError:
+            packet = b""
+        ours.close()
+        if not packet:
+            os.kill(supervisor, signal.SIGKILL)
+        os.waitpid(supervisor, 0)
+        self.children.discard(supervisor)
+        self._answer(json.loads(packet) if packet else {"status": None, "peak": None})
+
     def _reap(self, pid: int) -> None:
+        if pid in self.supervisors:
+            self._reap_supervised(pid)
+            return
         if pid not in self.children:
             self._answer({"error": f"{pid} is no child"})
             return
@@ -120,11 +179,25 @@ class Zygote:
                     continue
 
 
-def _run(fds: list[int], start: dict[str, Any], kernel: Any) -> None:
+def _supervise(fds: list[int], lane: int, start: dict[str, Any], kernel: Any, answer: socket.socket) -> None:
+    """Be a supervisor, and in its fork a companion."""
+
+    def work(ground: confinement.Ground, ready: socket.socket) -> None:
+        _run(fds, start, kernel, worker.Wall(ground, ready))
+
+    try:
+        supervisor.run(start, lane, answer, work, fds)
+    except BaseException:  # border: nothing above could report it
+        os.write(fds[3], traceback.format_exc().encode())
+    finally:
+        os._exit(70)
+
+
+def _run(fds: list[int], start: dict[str, Any], kernel: Any, wall: Any = None) -> None:
     """Be a companion; whatever happens, never return into the zygote's code."""
     code = 70  # EX_SOFTWARE, sysexits.h
     try:
-        worker.main(fds, start, kernel)
+        worker.main(fds, start, kernel, wall)
     except BaseException:  # border: nothing above could report it
         os.write(fds[3], traceback.format_exc().encode())
     finally:

@@ -171,7 +171,7 @@ def attack(thing):
         with there_with("lending-attack", attack) as there:
             with pytest.raises(ProcessTerminationError):
                 there.attack(thing)
-            assert there.companion.report.kind == "protocol"
+            assert there.companion.crash.kind == "protocol"
 
 
 def test_a_host_function_keeps_its_signature_there(there: There) -> None:

@@ -129,7 +129,7 @@ def test_only_what_is_on_offer_can_be_asked_for(name: str) -> None:
         attack = f"lambda a: a._isolate_.owner.call_host(a._isolate_.number, {name!r}, (), {{}})"
         with pytest.raises(ProcessTerminationError):
             there.run(there(attack), byref(Account()))
-        assert there.companion.report.kind == "protocol"
+        assert there.companion.crash.kind == "protocol"
 
 
 def test_a_container_there_finds_it_again(there: There) -> None:

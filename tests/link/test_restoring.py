@@ -187,8 +187,8 @@ def test_changes_that_make_no_sense_end_the_companion_and_change_nothing(lie: st
         with pytest.raises(ProcessTerminationError):
             companion.pull("lie")(items, point)
         assert (items, point) == ([1, 2], Point(1))
-        assert companion.report is not None
-        assert companion.report.kind == "protocol"
+        assert companion.crash is not None
+        assert companion.crash.kind == "protocol"
 
 
 HALVES = {
@@ -210,8 +210,8 @@ def test_of_changes_that_make_no_sense_not_even_the_first_is_made(name: str) -> 
         with pytest.raises(ProcessTerminationError):
             companion.pull("lie")(first, second)
         assert (first, second) == ([1, 2], make())
-        assert companion.report is not None
-        assert companion.report.kind == "protocol"
+        assert companion.crash is not None
+        assert companion.crash.kind == "protocol"
 
 
 def lying(companion: Companion, changes: str) -> None:

@@ -1,0 +1,279 @@
+"""The supervisor of one companion: its parent, which runs no user code (supervisor).
+
+It is forked from the zygote, enters the namespaces, starts their init, forks the companion's worker and
+stays outside of the wall. It watches the limits, answers what the kernel asks about system calls,
+and when the worker has ended it kills all that the worker has started, and tells the zygote how it ended.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from isolate_magic.child import landlock, linux
+from isolate_magic.child.confinement import Ground, Refused
+from isolate_magic.child.doorway import Doorway
+from isolate_magic.child.tree import Tree, sweep
+from isolate_magic.child.watchdog import Limits, Verdict, Watchdog
+from isolate_magic.link import descriptors
+
+_PACKET = 1 << 16
+_SIGNALS_ABI = 6
+
+
+def run(
+    start: dict[str, Any],
+    lane: int,
+    answer: socket.socket,
+    work: Callable[[Ground, socket.socket], None],
+    fds: list[int],
+) -> None:
+    """Be a supervisor until the companion has ended; never returns.
+
+    Args:
+        start: what the host told; `plan` is the confinement.
+        lane: our end of the socket to the host.
+        answer: our end of the socket to the zygote.
+        work: what the worker does, with the ground and a socket to tell this process that it stands.
+        fds: the worker's own descriptors, which are not ours to keep.
+    """
+    linux.die_with_parent(start["zygote"])
+    linux.adopt_orphans()
+    linux.name_process("isolate-super")
+    proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    ground = Ground(start["plan"], start["cwd"])
+    try:
+        ground.enter()
+        linux.die_with_parent(start["zygote"])  # new rights have switched that off (prctl(2))
+        tree = Tree(os.getpid(), proc)
+        watchdog = Watchdog(tree, Limits.parsed(ground.plan["limits"]))
+        pid, init, ready = _start(ground, answer, lane, proc, work)
+        tree.ignore = frozenset([init[0]] if init else ())
+        for fd in fds:  # the ends of the worker's pipes and sockets: the host must see them close
+            os.close(fd)
+    except (Refused, OSError) as error:
+        layer = error.layer if isinstance(error, Refused) else "processes"
+        answer.send(json.dumps({"error": str(error), "layer": layer}).encode())
+        os._exit(1)
+    Supervisor(ground, pid, init, proc, tree, watchdog, socket.socket(fileno=lane), answer).serve(ready)
+
+
+def _start(
+    ground: Ground, answer: socket.socket, lane: int, proc: int, work: Any
+) -> tuple[int, tuple[int, int] | None, socket.socket]:
+    """Start the init of the pid namespace, then the worker; return pids and the worker's socket."""
+    init = _start_init() if "pid" in ground.report["namespaces"] else None
+    if ground.plan["walled"] and init is None and landlock.abi() >= _SIGNALS_ABI:
+        linux.no_new_privileges()
+        landlock.scope_only()  # before the fork, so that the worker's own scope lies inside ours
+    ready, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if not pid:
+        answer.close()
+        ready.close()
+        for fd in (lane, proc, *((init[1],) if init else ())):
+            os.close(fd)
+        work(ground, theirs)
+    theirs.close()
+    return pid, init, ready
+
+
+def _start_init() -> tuple[int, int]:
+    """Start the init of the new pid namespace: it ends when this process does, and with it all others.
+
+    It is `cat` on a pipe that only we hold open, so no page of the zygote is copied for it; it ignores
+    SIGCHLD, so the kernel collects whatever is orphaned (wait(2), pid_namespaces(7)).
+
+    Returns:
+        its pid, and the end of the pipe.
+    """
+    read, write = os.pipe()
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        actions = [
+            (os.POSIX_SPAWN_DUP2, read, 0),
+            (os.POSIX_SPAWN_DUP2, null, 1),
+            (os.POSIX_SPAWN_DUP2, null, 2),
+        ]
+        for path in ("/usr/bin/cat", "/bin/cat"):
+            if os.path.exists(path):
+                pid = os.posix_spawn(path, ["isolate-init"], {}, file_actions=actions)
+                os.close(null)
+                return pid, write
+        raise Refused("namespaces", "no /bin/cat, which is the init of the companion's pid namespace")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+        os.close(read)
+
+
+class Supervisor:
+    """Watch one companion.
+
+    Args:
+        ground: its confinement.
+        pid: the worker.
+        init: pid and pipe of the init of its pid namespace, if it has one.
+        proc: a descriptor of the host's /proc.
+        tree: all its processes.
+        watchdog: looks at its limits.
+        lane: the socket to the host.
+        answer: the socket to the zygote.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        pid: int,
+        init: tuple[int, int] | None,
+        proc: int,
+        tree: Tree,
+        watchdog: Watchdog,
+        lane: socket.socket,
+        answer: socket.socket,
+    ) -> None:
+        self.ground = ground
+        self.pid = pid
+        self.init = init
+        self.lane: socket.socket | None = lane
+        self.answer = answer
+        self.why: dict[str, Any] | None = None
+        self.doorway: Doorway | None = None
+        self.pidfd = os.pidfd_open(pid)
+        self.proc = proc
+        self.tree = tree
+        self.watchdog = watchdog
+        self.poll = select.poll()
+        self.poll.register(self.pidfd, select.POLLIN)
+        self.poll.register(lane, select.POLLIN)
+
+    def serve(self, ready: socket.socket) -> None:
+        """Tell the zygote that the worker stands, then look after it until its end."""
+        code = 70
+        try:
+            if self._begin(ready):
+                self._look_after()
+            self._end()
+            code = 0
+        except BaseException:  # border: nobody above could tell; stderr is the zygote's, hence the host's
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def _begin(self, ready: socket.socket) -> bool:
+        packet, fds = descriptors.receive(ready, _PACKET, 1)
+        told = (
+            json.loads(packet) if packet else {"error": "it ended while it was being confined", "layer": ""}
+        )
+        if "error" in told:
+            self.answer.send(json.dumps(told).encode())
+            os.kill(self.pid, signal.SIGKILL)
+            return False
+        if fds:
+            self.doorway = Doorway(fds[0], self._send, inside=self.ground.namespaced, proc=self.proc)
+            self.poll.register(fds[0], select.POLLIN)
+        told["pid"] = self.pid
+        socket.send_fds(self.answer, [json.dumps(told).encode()], [self.pidfd])
+        ready.close()
+        return True
+
+    def _look_after(self) -> None:
+        limited = self.ground.plan["watched"]
+        while True:
+            delay = self.watchdog.delay() if limited else None
+            events = self.poll.poll(None if delay is None else max(1, round(delay * 1000)))
+            for fd, _ in events:
+                if fd == self.pidfd:
+                    return
+                if self.lane is not None and fd == self.lane.fileno():
+                    limited = self._hear() or limited
+                elif self.doorway is not None and not self.doorway.ready():
+                    self.poll.unregister(fd)  # nobody is left under the filter
+                    os.close(fd)
+                    self.doorway = None
+            if limited:
+                verdict = self.watchdog.look(time.monotonic())
+                if verdict is not None:
+                    self._strike(verdict)
+                    return
+
+    def _strike(self, verdict: Verdict) -> None:
+        self.why = {"kind": verdict.kind, "reason": verdict.text}
+        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    # ------------------------------------------------------------ the host
+
+    def _send(self, packet: bytes) -> None:
+        """Send a packet to the host; raises OSError where it does not take it."""
+        if self.lane is None:
+            raise BrokenPipeError(errno.EPIPE, "the host has closed the lane")
+        self.lane.send(packet, socket.MSG_DONTWAIT)
+
+    def _note(self, record: dict[str, Any]) -> None:
+        try:
+            self._send(json.dumps({"do": "record", **record}).encode("utf-8", "replace"))
+        except OSError:  # a trace that nobody reads is not worth a wait
+            return
+
+    def _hear(self) -> bool:
+        """Do what the host says; return whether limits have to be watched from now on."""
+        assert self.lane is not None
+        packet, fds = descriptors.receive(self.lane, _PACKET, 1)
+        if not packet:
+            self.poll.unregister(self.lane)
+            self.lane.close()
+            self.lane = None
+            if self.doorway is not None:
+                self.doorway.refuse_all()
+            return False
+        if self.doorway is not None and self.doorway.attend(packet, fds):
+            return False
+        for fd in fds:
+            os.close(fd)
+        message = json.loads(packet)
+        if message["do"] == "limits":
+            self.watchdog.replace(Limits.parsed(message["limits"]))
+            return True
+        if message["do"] == "trace" and self.doorway is not None:
+            self.doorway.record = self._note if message["on"] else None
+        return False
+
+    # ------------------------------------------------------------ the end
+
+    def _end(self) -> None:
+        """Collect the worker, kill all that it has left, and tell the zygote."""
+        _, status, usage = os.wait4(self.pid, 0)
+        clean = True
+        if self.init is not None:
+            os.kill(self.init[0], signal.SIGKILL)
+            os.waitpid(self.init[0], 0)  # which waits until everything in the namespace has gone
+        elif self.ground.plan["walled"]:
+            _kill_all_in_domain()
+        if self.init is None:
+            clean = sweep(self.tree).clean
+        peak = max(usage.ru_maxrss * 1024, self.watchdog.peak)
+        told: dict[str, Any] = {"status": status, "peak": peak, "why": self.why, "clean": clean}
+        told |= {"cpu": self.watchdog.cpu, "curve": self.watchdog.curve}
+        self.answer.send(json.dumps(told).encode())
+
+
+def _kill_all_in_domain() -> None:
+    """Kill every process that the worker has started: a scope of Landlock lets the signal reach no other.
+
+    One kill(-1) is atomic, so no chain of forks gets away (landlock(7), kill(2)).
+    """
+    try:
+        os.kill(os.getppid(), 0)  # the zygote, which is outside: without a scope kill(-1) would hit the world
+    except PermissionError:
+        try:
+            os.kill(-1, signal.SIGKILL)
+        except ProcessLookupError:  # nobody is left
+            return
