@@ -52,8 +52,10 @@ class Profile:
             Otherwise limits and priorities can be set for the calling process only, and PR_SET_PDEATHSIG,
             which ends it with its parent, stays as it is.
         own_files: chmod, chown, utime, setxattr and inotify reach no file of others, thanks to read-only
-            mounts or a uid of its own. Otherwise, because Landlock ignores them, these calls fail, or are the
-            listener's to carry out if `notify` names them.
+            mounts. Otherwise, because Landlock ignores them, these calls fail, or are the listener's to carry
+            out if `notify` names them.
+        own_uid: nobody else has its uid, so chmod and chown, which only a file's owner may do, reach no file
+            of others. A time or an attribute may be set by whoever may write (utimensat(2), xattr(7)).
     """
 
     sockets: Sockets = "pairs"
@@ -62,6 +64,7 @@ class Profile:
     notify: frozenset[str] = frozenset()
     own_pids: bool = False
     own_files: bool = False
+    own_uid: bool = False
 
 
 # Allowed whatever the arguments: the common container default without what numerical work does not use.
@@ -93,6 +96,7 @@ timer_create timer_settime timer_gettime timer_getoverrun timer_delete
 landlock_create_ruleset landlock_add_rule landlock_restrict_self
 sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg shutdown getsockname getpeername setsockopt getsockopt
 """
+_OWNERS = "chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat"
 _METADATA = """
 chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat utimensat
 setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat
@@ -247,6 +251,7 @@ def _on_files(profile: Profile) -> dict[str, Block]:
     alterations = _METADATA.split()
     return {
         **dict.fromkeys(alterations, allow if profile.own_files else refuse),
+        **dict.fromkeys(_OWNERS.split(), allow if profile.own_files or profile.own_uid else refuse),
         **dict.fromkeys(profile.notify.intersection(alterations), _return(_USER_NOTIF)),
         "ioctl": _one_of(1, _IOCTLS_REFUSED, refuse, allow),
         "fcntl": _one_of(1, _FCNTLS, allow, refuse),
