@@ -103,7 +103,9 @@ def _import(process: Any, new: Policy) -> None:
 
 
 def _filter(process: Any, new: Policy) -> None:
-    process.output.limit(new.output, new.output_rate)
+    if process.output.gate is None:
+        raise ValueError("its output passes no gate")
+    process.output.gate.output, process.output.gate.rate = new.output, new.output_rate
 
 
 def _nothing(_process: Any, _new: Policy) -> None:

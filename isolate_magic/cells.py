@@ -38,8 +38,10 @@ class Shown:
         self.before = self.process.output.sink
         if self.sink is not None:
             self.process.output.sink = self.sink
+        self.process.output.begin()
 
     def __exit__(self, *exc: object) -> None:
+        self.process.output.finish()
         self.process.output.sink = self.before
 
 

@@ -259,7 +259,6 @@ class Companion:
         process.cells[prompt] = (source, lines_before)
         while len(process.cells) > 200:
             del process.cells[next(iter(process.cells))]
-        process.output.begin()
         title = f"Cell In[{number}]" if number else "a cell"
         cell = (source, prompt, lines_before, silent)
         with Shown(process, sink):

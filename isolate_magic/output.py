@@ -38,6 +38,26 @@ class Sink(Protocol):
         """Show a display message of the Jupyter protocol: its type and content."""
 
 
+class Gate(Sink, Protocol):
+    """Stand in front of a sink and let through what may pass.
+
+    Attributes:
+        sink: shows what passes.
+        output: how many bytes a cell may show.
+        rate: how many bytes a second it may show.
+    """
+
+    sink: Sink
+    output: int | None
+    rate: int | None
+
+    def begin(self) -> None:
+        """Note that a cell begins."""
+
+    def finish(self) -> None:
+        """Note that it is over, and say what did not pass."""
+
+
 class PlainSink:
     """Show output on this process's own stdout and stderr, displays as their plain text."""
 
@@ -148,6 +168,7 @@ class Output:
         self.passed = 0
         self.events: dict[int, tuple[str, dict[str, Any]]] = {}
         self.sink: Sink | None = None
+        self.gate: Gate | None = None
         self.tail: deque[tuple[str, str]] = deque()
         self._tail_size = 0
         self._waiting = 0  # bytes in `events`
@@ -227,15 +248,23 @@ class Output:
         if text:
             self._remember(stream.name, text)
             try:
-                (self.sink or default).stream(stream.name, text)
+                self.way().stream(stream.name, text)
             except Exception:  # border: the sink is the user's, and its trouble is none of the companion's
                 _log.warning("output of a companion could not be shown", exc_info=True)
 
     def _message(self, kind: str, content: dict[str, Any]) -> None:
         try:
-            (self.sink or default).message(kind, content)
+            self.way().message(kind, content)
         except Exception:  # border: as above
             _log.warning("a display of a companion could not be shown", exc_info=True)
+
+    def way(self) -> Sink:
+        """Return what shows the companion's output now."""
+        target = self.sink or default
+        if self.gate is None:
+            return target
+        self.gate.sink = target
+        return self.gate
 
     def _remember(self, name: str, text: str) -> None:
         """Keep the last output for the crash report and the logs."""
@@ -248,6 +277,15 @@ class Output:
     def begin(self) -> None:
         """Note that a cell begins; its crash report shows nothing of earlier ones."""
         self.tail.append(("", ""))
+        self.way()
+        if self.gate is not None:
+            self.gate.begin()
+
+    def finish(self) -> None:
+        """Note that a cell is over."""
+        self.way()
+        if self.gate is not None:
+            self.gate.finish()
 
     def last(self, name: str | None = None, of_cell: bool = False) -> str:
         """Return the last output, at most some 64 KiB.

@@ -24,6 +24,8 @@ from isolate_magic import autopsy, fence, spawner
 from isolate_magic.conversation import Conversation
 from isolate_magic.dialer import Dialer
 from isolate_magic.errors import ConfinementError, StartError
+from isolate_magic.filtering import filter_lines
+from isolate_magic.gate import gate
 from isolate_magic.lane import Lane
 from isolate_magic.link.layout import BOARD, BOARD_SIZE, DUMP_SIGNAL, TOKEN
 from isolate_magic.link.spin import Spin
@@ -82,7 +84,8 @@ class Process:
                 undo.pop_all()
         except OSError as error:
             raise StartError(f"companion {name!r} could not be started: {error}") from error
-        self.output = self._output(token, out, err)
+        self.output = Output(token, out, err)
+        self.output.gate = gate(name, policy)
         self.talk = Conversation(self, sock, door)
         self.talk.arguments.direct = self.zygote.direct
         self.poll = select.poll()
@@ -165,9 +168,6 @@ class Process:
         self.scratch = fence.make_scratch(self.policy)
         undo.callback(fence.remove_scratch, self.scratch)
         return self.scratch
-
-    def _output(self, token: bytes, out: int, err: int) -> Output:
-        return Output(token, out, err)
 
     # ------------------------------------------------------------ signals
 
@@ -308,11 +308,16 @@ class Process:
             exit_code=code,
             during=self.talk.activity(),
             stack=autopsy.stack(words, self.cells, self.trusted),
-            stderr="\n".join(self.output.last("stderr", of_cell=True).splitlines()[-20:])[-4000:],
+            stderr="\n".join(self._last_lines()),
             peak_memory=ended.get("peak"),
             curve=tuple(map(tuple, ended.get("curve", ()))),
             lifetime=time.monotonic() - self.started,
         )
+
+    def _last_lines(self) -> list[str]:
+        """Return the last lines on stderr."""
+        lines = self.output.last("stderr", of_cell=True)[-4000:].splitlines()[-20:]
+        return lines if self.trusted else filter_lines(lines)
 
     def release(self) -> None:
         """Close every descriptor; in a forked copy of the main session that is all that is done."""
