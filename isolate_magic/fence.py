@@ -7,6 +7,7 @@ is decided there: what a plan asks for is had, or the companion does not start.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -29,6 +30,7 @@ _PROC = ("cpuinfo", "meminfo", "stat", "loadavg", "version", "filesystems", "upt
 _PACKAGES = ("site-packages", "dist-packages", ".zip")
 _TASKS = 16  # threads that a process of the tree has on average, where only processes are limited
 _SCRATCH = 1 << 30
+_STACK = 8 << 20  # of a thread
 _WORD = 1 << 20
 
 
@@ -71,7 +73,7 @@ def rlimits(policy: Policy) -> dict[str, int]:
     """Return the limits that the kernel enforces by process (setrlimit(2))."""
     found: dict[str, int] = {}
     if policy.memory is not None:
-        found["DATA"] = policy.memory
+        found["DATA"] = policy.memory + _stacks(policy)
     if policy.cpu is not None:
         found["CPU"] = int(policy.cpu) + 2  # the watchdog, which counts the whole tree, comes first
     if policy.open_files is not None:
@@ -83,6 +85,17 @@ def rlimits(policy: Policy) -> dict[str, int]:
     if not policy.trusted:
         found["CORE"] = 0
     return found
+
+
+def _stacks(policy: Policy) -> int:
+    """Return the bytes that the stacks of thread pools take: two pools with a thread for each CPU.
+
+    RLIMIT_DATA counts a stack whole (setrlimit(2)), though hardly any of it is ever used. Without this room
+    torch dies where there are 64 CPUs. The watchdog counts what is used.
+    """
+    stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    threads = 2 * (os.cpu_count() or 1)
+    return min(threads, policy.threads or threads) * (stack if 0 < stack <= _STACK else _STACK)
 
 
 def plan(policy: Policy, tier: str, scratch: str, hosts: dict[str, list[str]]) -> dict[str, Any]:

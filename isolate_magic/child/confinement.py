@@ -38,6 +38,15 @@ class Refused(Exception):
         self.layer = layer
 
 
+def rehearse(plan: dict[str, Any]) -> None:
+    """Write the seccomp program of a plan ahead; in the zygote, so that no companion has to do it again."""
+    try:
+        if plan["seccomp"]:
+            _program(plan, plan["tier"] == "N", os.geteuid() == 0, frozenset(plan["notify"]))
+    except (OSError, ValueError):  # the companion fails at the same, and tells it
+        return
+
+
 class Ground:
     """What the supervisor prepares for the worker: namespaces and the root.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -142,6 +143,7 @@ _FASTOPEN = 0x20000000  # MSG_FASTOPEN connects while sending
 _FORMAT, _CHARACTER, _BLOCK_DEVICE = 0o170000, 0o020000, 0o060000
 
 
+@functools.cache  # the zygote writes it once for all companions
 def program(profile: Profile, machine: str | None = None) -> bytes:
     """Write the allow-list of a hostile companion: what it does not name is "not implemented" (ENOSYS).
 
@@ -163,6 +165,7 @@ def program(profile: Profile, machine: str | None = None) -> bytes:
     return _assemble(rules, _fail(errno.ENOSYS), _return(_KILL_PROCESS), machine)
 
 
+@functools.cache
 def offline(machine: str | None = None) -> bytes:
     """Write the program of a trusted companion without network: AF_UNIX sockets only, all else is allowed.
 

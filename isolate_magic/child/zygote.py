@@ -107,6 +107,7 @@ class Zygote:
     def _fork_supervised(self, fds: list[int], start: dict[str, Any]) -> None:
         """Fork a supervisor, which forks the companion inside the wall; answer when that stands."""
         *given, lane = fds
+        confinement.rehearse(start["plan"])
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             pid = os.fork()
