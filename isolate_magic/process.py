@@ -6,24 +6,20 @@ descriptors, its output, its interrupts, and what is known of its death.
 
 from __future__ import annotations
 
-import fcntl
-import mmap
 import os
 import secrets
 import select
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 from isolate_magic import autopsy, fence, spawner
+from isolate_magic.birth import WORDS, Birth
 from isolate_magic.conversation import Conversation
 from isolate_magic.dialer import Dialer
-from isolate_magic.errors import ConfinementError, StartError
+from isolate_magic.errors import StartError
 from isolate_magic.filtering import filter_lines
 from isolate_magic.gate import gate
 from isolate_magic.lane import Lane
@@ -35,8 +31,6 @@ from isolate_magic.protection import Protection
 from isolate_magic.report import CrashReport
 from isolate_magic.watch import watch
 
-_WORDS = 1 << 18
-
 
 class Process:
     """Fork a companion and hold everything that belongs to it.
@@ -46,6 +40,10 @@ class Process:
         zygote: forks it and collects it.
         policy: what it may reach and use.
         buried: called once with the report when the process is dead.
+        traced: whether it can be traced though no wall needs a supervisor.
+
+    Attributes:
+        traceable: whether its supervisor sees what it opens, starts and connects to.
 
     Raises:
         StartError: the zygote could not start or fork.
@@ -57,6 +55,7 @@ class Process:
         zygote: spawner.Zygote,
         policy: Policy,
         buried: Callable[[CrashReport], None],
+        traced: bool = False,
     ) -> None:
         self.name = name
         self.report: CrashReport | None = None
@@ -75,99 +74,31 @@ class Process:
         self.trusted = policy.trusted
         self.scratch = ""
         self.lane: Lane | None = None
+        self.traceable = traced or fence.walled(policy)
         self.dialer = Dialer(policy.network if isinstance(policy.network, tuple) else ())
         # No UTF-8 begins with such a byte, so no text has to wait for the rest of a mark.
         token = b"\xff" + secrets.token_bytes(TOKEN - 1)
+        birth = Birth(name, zygote, policy, self.dialer, traced)
         try:
-            with ExitStack() as undo, ExitStack() as lent:
-                sock, door, out, err = self._open(undo, lent, token)
-                undo.pop_all()
+            birth.begin(token)
         except OSError as error:
             raise StartError(f"companion {name!r} could not be started: {error}") from error
+        self.pid, self.pidfd, self.board, self._words = birth.pid, birth.pidfd, birth.board, birth.words
+        self.lane, self.scratch = birth.lane, birth.scratch
+        self.traceable = self.lane is not None and (traced or fence.walled(policy))
+        self.protection = Protection.of(policy, birth.told)
+        out, err = birth.out, birth.err
         self.output = Output(token, out, err)
         self.output.gate = gate(name, policy)
-        self.talk = Conversation(self, sock, door)
+        self.talk = Conversation(self, birth.sock, birth.door)
         self.talk.arguments.direct = self.zygote.direct
         self.poll = select.poll()
         self.pipes = {out, err}
-        for fd in (sock.fileno(), out, err, self.pidfd):
+        for fd in (birth.sock.fileno(), out, err, self.pidfd):
             self.poll.register(fd, select.POLLIN)
         self.talk.spin = Spin(partial(self.poll.poll, 0), self.pid)
         for fd in (out, err, self.pidfd):
             watch().add(fd, self._look)
-
-    def _open(
-        self, undo: ExitStack, lent: ExitStack, token: bytes
-    ) -> tuple[socket.socket, socket.socket, int, int]:
-        """Open all that the process needs and fork it; return our ends of channel, door and pipes.
-
-        Args:
-            undo: closes our ends, should something fail.
-            lent: closes the companion's ends.
-            token: what its marks begin with.
-        """
-        watch()  # which needs descriptors too
-        self._words = os.memfd_create("isolate-words", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        undo.callback(os.close, self._words)
-        os.ftruncate(self._words, BOARD_SIZE + _WORDS)
-        fcntl.fcntl(self._words, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-        self.board = undo.enter_context(mmap.mmap(self._words, BOARD_SIZE))
-        sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        undo.enter_context(sock), lent.enter_context(theirs)
-        door, their_door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        undo.enter_context(door), lent.enter_context(their_door)
-        fds = [theirs.fileno(), their_door.fileno()]
-        ours = []
-        for _ in ("stdout", "stderr"):
-            read, write = os.pipe()
-            undo.callback(os.close, read)
-            lent.callback(os.close, write)
-            ours.append(read)
-            fds.append(write)
-        start = {
-            "name": self.name,
-            "token": token.hex(),
-            "numpy": spawner.host_has_numpy(),
-            "host": os.getpid(),
-        }
-        self.pid, self.pidfd, told = self._fork([*fds, self._words], start, undo, lent)
-        self.protection = Protection.of(self.policy, told)
-        return sock, door, ours[0], ours[1]
-
-    def _fork(
-        self, fds: list[int], start: dict[str, Any], undo: ExitStack, lent: ExitStack
-    ) -> tuple[int, int, dict[str, Any]]:
-        """Fork the process in the best tier that there is; raises ConfinementError if none will do."""
-        if self.policy.network not in ("all", "none"):
-            self.dialer.resolve()
-        lane, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        undo.enter_context(lane), lent.enter_context(theirs)
-        lacking = ""
-        for tier in fence.tiers():
-            plan = fence.plan(self.policy, tier, self._make_scratch(tier, undo), self.dialer.hosts())
-            start |= fence.surroundings(self.policy, plan)
-            beside = [theirs.fileno()] if plan["supervised"] else []
-            try:
-                pid, pidfd, told = self.zygote.fork([*fds, *beside], start | {"plan": plan})
-            except ConfinementError as error:
-                if tier != "N" or error.layer not in ("namespaces", "root"):
-                    raise fence.explained(self.policy, error, lacking) from None
-                lacking = str(error)
-                continue
-            if plan["supervised"]:
-                self.lane = Lane(lane, self.dialer)
-            else:
-                lane.close()
-            return pid, pidfd, told | {"lacking": lacking}
-        raise AssertionError("the last tier either starts or raises")
-
-    def _make_scratch(self, tier: str, undo: ExitStack) -> str:
-        """Make a folder of the companion's own where no file system can be made for it."""
-        if tier != "L" or self.policy.read is None:
-            return ""
-        self.scratch = fence.make_scratch(self.policy)
-        undo.callback(fence.remove_scratch, self.scratch)
-        return self.scratch
 
     # ------------------------------------------------------------ signals
 
@@ -290,6 +221,8 @@ class Process:
 
     def _examine(self) -> CrashReport:
         ended = self.zygote.reap(self.pid)
+        if self.lane is not None:
+            self.lane.drain()
         kind, reason, name, code = autopsy.cause(ended.get("status"))
         struck = ended.get("why")
         if struck:
@@ -298,7 +231,7 @@ class Process:
             kind, reason = self.why
         elif name == "SIGKILL" and autopsy.oom_kills() > self._oom:
             kind, reason = "memory", "SIGKILL by the kernel's out-of-memory killer"
-        words = os.pread(self._words, _WORDS, BOARD_SIZE).rstrip(b"\0").decode("utf-8", "replace")
+        words = os.pread(self._words, WORDS, BOARD_SIZE).rstrip(b"\0").decode("utf-8", "replace")
         return CrashReport(
             companion=self.name,
             pid=self.pid,

@@ -1,0 +1,138 @@
+"""How one companion process comes to be: its channel, its pipes, the fork behind the best wall (host)."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from isolate_magic import fence, spawner
+from isolate_magic.dialer import Dialer
+from isolate_magic.errors import ConfinementError
+from isolate_magic.lane import Lane
+from isolate_magic.link.layout import BOARD_SIZE
+from isolate_magic.policy import Policy
+from isolate_magic.watch import watch
+
+WORDS = 1 << 18
+"""Most bytes that a companion can leave behind when it dies."""
+
+
+@dataclass
+class Birth:
+    """Open all that a process needs, and fork it.
+
+    Args:
+        name: the companion's name.
+        zygote: forks it.
+        policy: what it may reach and use.
+        dialer: makes the connections that the policy allows.
+        traced: whether it can be traced although it is not walled.
+
+    Attributes:
+        sock, door: our ends of the two sockets.
+        out, err: read ends of the pipes.
+        words: the memfd of the board and the last words; its size is sealed, so it cannot be cut or fill up.
+        board: our map of its first page.
+        pid, pidfd: the process.
+        lane: the socket to its supervisor, if it has one.
+        scratch: a folder of its own, or "".
+        told: what its supervisor has told of its confinement; `lacking` is why there is no tier N.
+    """
+
+    name: str
+    zygote: spawner.Zygote
+    policy: Policy
+    dialer: Dialer
+    traced: bool = False
+    lane: Lane | None = None
+    scratch: str = ""
+
+    def begin(self, token: bytes) -> None:
+        """Start the process; what was opened is closed again if that fails.
+
+        Args:
+            token: what its marks begin with.
+
+        Raises:
+            OSError: there is no descriptor left.
+            StartError: the zygote could not fork.
+            ConfinementError: a layer that the policy needs cannot be had.
+        """
+        with ExitStack() as undo, ExitStack() as lent:
+            fds = self._open(undo, lent)
+            start = {"name": self.name, "token": token.hex(), "host": os.getpid()}
+            self._fork(fds, start | {"numpy": spawner.host_has_numpy()}, undo, lent)
+            undo.pop_all()
+
+    def _open(self, undo: ExitStack, lent: ExitStack) -> list[int]:
+        """Open our ends and the companion's, which are returned.
+
+        Args:
+            undo: closes our ends, should something fail.
+            lent: closes the companion's ends.
+        """
+        watch()  # which needs descriptors too
+        self.words = os.memfd_create("isolate-words", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        undo.callback(os.close, self.words)
+        os.ftruncate(self.words, BOARD_SIZE + WORDS)
+        fcntl.fcntl(self.words, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+        self.board = undo.enter_context(mmap.mmap(self.words, BOARD_SIZE))
+        self.sock, theirs = _pair(undo, lent)
+        self.door, their_door = _pair(undo, lent)
+        self.out, out = _pipe(undo, lent)
+        self.err, err = _pipe(undo, lent)
+        return [theirs.fileno(), their_door.fileno(), out, err, self.words]
+
+    def _fork(self, fds: list[int], start: dict[str, Any], undo: ExitStack, lent: ExitStack) -> None:
+        """Fork the process in the best tier that there is."""
+        if isinstance(self.policy.network, tuple):
+            self.dialer.resolve()
+        lane, theirs = _pair(undo, lent)
+        lacking = ""
+        for tier in fence.tiers():
+            plan = fence.plan(
+                self.policy, tier, self._make_scratch(tier, undo), self.dialer.hosts(), self.traced
+            )
+            start |= fence.surroundings(self.policy, plan)
+            beside = [theirs.fileno()] if plan["supervised"] else []
+            try:
+                self.pid, self.pidfd, told = self.zygote.fork([*fds, *beside], start | {"plan": plan})
+            except ConfinementError as error:
+                if tier != "N" or error.layer not in ("namespaces", "root"):
+                    raise fence.explained(self.policy, error, lacking) from None
+                lacking = str(error)
+                continue
+            self.told = told | {"lacking": lacking}
+            if plan["supervised"]:
+                self.lane = Lane(lane, self.dialer)
+            else:
+                lane.close()
+            return
+        raise fence.explained(self.policy, ConfinementError(lacking, "namespaces"), "")
+
+    def _make_scratch(self, tier: str, undo: ExitStack) -> str:
+        """Make a folder of the companion's own where no file system can be made for it."""
+        if tier != "L" or self.policy.read is None:
+            return ""
+        self.scratch = fence.make_scratch(self.policy)
+        undo.callback(fence.remove_scratch, self.scratch)
+        return self.scratch
+
+
+def _pair(undo: ExitStack, lent: ExitStack) -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    undo.enter_context(ours)
+    lent.enter_context(theirs)
+    return ours, theirs
+
+
+def _pipe(undo: ExitStack, lent: ExitStack) -> tuple[int, int]:
+    read, write = os.pipe()
+    undo.callback(os.close, read)
+    lent.callback(os.close, write)
+    return read, write
