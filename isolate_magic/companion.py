@@ -6,6 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from isolate_magic import following, output, registry, rules, spawner
@@ -21,6 +22,7 @@ from isolate_magic.policy import Policy
 from isolate_magic.process import Process
 from isolate_magic.protection import Protection
 from isolate_magic.report import CrashReport
+from isolate_magic.tracing import Trace, tracing
 
 _NAME = re.compile(r"[\w.-]{1,60}")
 
@@ -32,13 +34,13 @@ class Companion:
     and says so; module proxies import themselves again, other proxies raise `StaleProxyError`.
 
     Args:
-        name: how it is called in messages, 1 to 60 letters, digits, `_`, `.` and `-`. A name is
-            taken until the companion has been closed.
+        name: its name in messages, 1 to 60 letters, digits, `_`, `.` and `-`; taken until it is closed.
         preload: modules to import before the process is forked, so that every start has them ready.
         env: environment variables beside the allowed ones (`isolate_magic.spawner.ENVIRONMENT`, or those that
             the policy names).
         policy: what it may reach and use: a `Policy`, a preset (`trusted`, `offline`, `untrusted`) or
             the path of a TOML file; `trusted` by default, or what an administrator has configured.
+        traced: whether `tracing` can follow it though its policy builds no wall; sudo does not work then.
 
     Raises:
         ValueError: the name is malformed or taken.
@@ -56,6 +58,7 @@ class Companion:
         preload: Iterable[str] = (),
         env: Mapping[str, str] | None = None,
         policy: Policy | str | os.PathLike[str] | None = None,
+        traced: bool = False,
     ) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name for a companion: 1 to 60 letters, digits, '_', '.', '-'")
@@ -65,6 +68,7 @@ class Companion:
         self.policy = rules.default() if policy is None else rules.admit(Policy.of(policy))
         self.preload = tuple(preload)
         self.env = dict(env or {})
+        self.traced = traced
         self.crashes: list[CrashReport] = []
         self.restarts = -1
         self.followed = ""  # the file that its policy is taken from, if it is followed
@@ -80,8 +84,7 @@ class Companion:
         return f"<Companion {self.name!r} {self.state}{f' pid {self.pid}' if self.pid else ''}>"
 
     def __enter__(self) -> Companion:
-        self.ensure_started()
-        return self
+        return self.start()
 
     def __exit__(self, *exc: object) -> None:
         self.close()
@@ -115,7 +118,7 @@ class Companion:
     def report(self) -> Protection | None:
         """Tell what confines the process: each field of the policy and what enforces it; None without one."""
         process = self._alive()
-        return process.protection if process is not None else None
+        return process.protection if process else None
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -133,8 +136,8 @@ class Companion:
         """Start the process, if there is none, and return self.
 
         Raises:
-            StartError: a module of `preload` cannot be imported, or the system refuses a process.
-        ConfinementError: the policy needs a layer that cannot be had here; the text tells the cure.
+                StartError: a module of `preload` cannot be imported, or the system refuses a process.
+            ConfinementError: the policy needs a layer that cannot be had here; the text tells the cure.
         """
         self._living()
         return self
@@ -241,9 +244,7 @@ class Companion:
             source: as in `run`.
             number: the prompt number; 0 counts by itself.
             lines_before: lines of the visible cell above the source.
-            push: as in `run`.
-            timeout: as in `run`.
-            sink: as in `run`.
+            push, timeout, sink: as in `run`.
             silent: whether the value of the last expression stays unshown.
         """
         __tracebackhide__ = True
@@ -256,9 +257,7 @@ class Companion:
         if push:
             talk.ask("push", dict(push))
         self._prompt = prompt = number or self._prompt + 1
-        process.cells[prompt] = (source, lines_before)
-        while len(process.cells) > 200:
-            del process.cells[next(iter(process.cells))]
+        process.remember(prompt, source, lines_before)
         title = f"Cell In[{number}]" if number else "a cell"
         cell = (source, prompt, lines_before, silent)
         with Shown(process, sink):
@@ -312,6 +311,10 @@ class Companion:
         __tracebackhide__ = True
         return self._living().talk.ask("pull", name)
 
+    def tracing(self) -> AbstractContextManager[Trace]:
+        """Find out what it tries meanwhile; see `isolate_magic.tracing.tracing`."""
+        return tracing(self)
+
     def after_cell(self) -> None:
         """Let it do what follows a cell there, when one here has used it: pyplot's figures are shown then."""
         process = self._alive()
@@ -356,15 +359,14 @@ class Companion:
         zygote = spawner.zygote(self.preload, self.env, self.policy.environment)
         zygote.ready()
         with Postponed():
-            self._process = Process(self.name, zygote, self.policy, self._buried)
+            self._process = Process(self.name, zygote, self.policy, self._buried, self.traced)
             self._process.talk.renew = self._renew
             self.restarts += 1
 
     def _say(self, report: CrashReport) -> None:
         assert self._process is not None
-        new = f"Started a new one (pid {self._process.pid}); what was in the old one is gone."
-        text = f"{report.headline}. {new}\n"
-        (self._process.output.sink or output.default).stream("stderr", text)
+        new = f"Started a new one (pid {self._process.pid}); what was in the old one is gone.\n"
+        (self._process.output.sink or output.default).stream("stderr", f"{report.headline}. {new}")
 
     def _buried(self, report: CrashReport) -> None:
         if report.kind != "stop":
@@ -373,8 +375,7 @@ class Companion:
     def _renew(self, module: Any) -> Claim:
         """Import the module of a stale proxy again and let the proxy stand for it."""
         __tracebackhide__ = True
-        name = module._isolate_.label
-        fresh = self._living().talk.ask("load_module", name, None)
+        fresh = self._living().talk.ask("load_module", module._isolate_.label, None)
         claim: Claim = fresh._isolate_
         object.__setattr__(module, "_isolate_", claim)
         claim.owner.revival.modules.add(module)

@@ -100,6 +100,12 @@ class Process:
         for fd in (out, err, self.pidfd):
             watch().add(fd, self._look)
 
+    def remember(self, prompt: int, source: str, lines_before: int) -> None:
+        """Keep the source of a cell, whose lines a crash report may show."""
+        self.cells[prompt] = (source, lines_before)
+        while len(self.cells) > 200:
+            del self.cells[next(iter(self.cells))]
+
     # ------------------------------------------------------------ signals
 
     def interrupt(self, number: int) -> None:
