@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from isolate_magic.child.tree import Member, Times, Tree
 
 _YOUNG = 0.2  # seconds; a vfork(2) has called exec by then
+_BLIND = 0.002  # seconds without a look at what is held
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
 _KCMP_VM = 1  # kcmp(2)
@@ -70,7 +71,9 @@ class Scales:
         if held > limit:
             return self._shares(members, limit, now)
         if certain + limit // 16 < held and now >= self._next_early:
-            self._read_shares(members, self._times(members), now)  # to be certain sooner when it comes to it
+            early = self._read_shares(members, self._times(members), now, limit)
+            self.proved = early > limit  # else it lets us be certain sooner when it comes to it
+            return max(held, early)
         return held
 
     def _certain(self, members: list[Member]) -> int:
@@ -79,7 +82,8 @@ class Scales:
         return max(grown, self._since_read(members))
 
     def _grown(self, member: Member) -> int:
-        return member.anonymous - self._first[member.pid][1] + member.tables
+        _, least = self._first.get(member.pid, (0.0, member.anonymous))
+        return max(0, member.anonymous - least) + member.tables
 
     def _times(self, members: list[Member]) -> dict[int, Times | None]:
         return {member.pid: self._tree.times(member.pid) for member in members}
@@ -90,13 +94,22 @@ class Scales:
             possible = self._total + sum(self._since(member, times) for member in members)
             if possible <= limit or now < self._next:
                 return min(possible, limit)
-        total = self._read_shares(members, times, now)
         self.proved = True
-        return total
+        return self._read_shares(members, times, now, limit)
 
-    def _read_shares(self, members: list[Member], times: Mapping[int, Times | None], now: float) -> int:
-        begin = time.thread_time()
-        self._total = total = sum(self._tree.share(member) for member in members)
+    def _read_shares(
+        self, members: list[Member], times: Mapping[int, Times | None], now: float, limit: int
+    ) -> int:
+        """Return the sum of the shares; or what is certain meanwhile, should that pass the limit."""
+        begin, looked, total = time.thread_time(), time.monotonic(), 0
+        for member in members:
+            total += self._tree.share(member)
+            if time.monotonic() - looked > _BLIND:  # on a busy machine this may take a quarter of a second
+                certain = self._certain(self._distinct(self._tree.members(), now))
+                if certain > limit:
+                    return certain
+                looked = time.monotonic()
+        self._total = total
         cost = time.thread_time() - begin
         self._next, self._next_early = now + 2 * cost, now + 50 * cost
         self._read = {member.pid: (member.held, _faults(times[member.pid])) for member in members}
@@ -137,7 +150,7 @@ class Scales:
             return result == 0
         # Docker forbids kcmp. A fork that wrote to all of its pages looks the same: believed only briefly.
         alike = (member.anonymous, member.shared) == (parent.anonymous, parent.shared)
-        return alike and now - self._first[member.pid][0] < _YOUNG
+        return alike and now - self._first.get(member.pid, (now, 0))[0] < _YOUNG
 
 
 def _own(member: Member) -> int:

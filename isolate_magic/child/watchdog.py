@@ -172,6 +172,7 @@ class Watchdog:
             The first limit found passed.
         """
         self._late = max(self._late / 2, now - self._due if self._due else 0.0)
+        begin = time.thread_time()
         members = self._tree.members()
         verdict = self._counted(members) or self._weighed(members, now)
         if now >= self._next_cpu:
@@ -181,7 +182,7 @@ class Watchdog:
             passed = self._disk.look(now, self._tree)
             if passed:
                 verdict = Verdict("disk", f"disk limit of {_size(self._disk.limit)} passed: {passed}")
-        self._cost = time.monotonic() - now
+        self._cost = min(_LONGEST, time.thread_time() - begin)
         return verdict
 
     def delay(self) -> float:
