@@ -6,6 +6,7 @@ import os
 import weakref
 from typing import Any
 
+from isolate_magic.deadlines import copying
 from isolate_magic.link import bulk, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.foreign import numpy as foreign_numpy
@@ -102,9 +103,10 @@ class Arguments:
         return owner
 
     def _fill(self, there: int, part: Any) -> None:
-        for slab in foreign_numpy.slabs(part):
-            bulk.store(self.talk.pid, there, slab)
-            there += slab.nbytes
+        with copying(self.talk, part.nbytes if hasattr(part, "nbytes") else len(part)):
+            for slab in foreign_numpy.slabs(part):
+                bulk.store(self.talk.pid, there, slab)
+                there += slab.nbytes
 
     def _send(self, parts: list[Any], sizes: list[int]) -> Any:
         fd = bulk.make(sum(sizes))

@@ -21,6 +21,7 @@ _MOST_HOMES = 256
 _MOST_UNDER_WAY = 10_000  # coroutines that a companion awaits at a time
 _MOST_LOOPS = 500  # of them with a thread of their own
 _MOST_LATE = 10_000  # replies that wait until the companion reads
+_LATE_BYTES = 256 << 20  # in them
 
 home: contextvars.ContextVar[Any] = contextvars.ContextVar("home", default=None)
 """The event loop that the code under way works for, and its thread, where a thread does so by proxy."""
@@ -40,7 +41,7 @@ class Awaits:
         self.talk = talk
         self._homes: dict[int, tuple[asyncio.AbstractEventLoop, int]] = {}
         self._running: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None] = {}
-        self._late = 0
+        self._late = self._late_bytes = 0
         self._lock = threading.Lock()
         self._crew = Crew("isolate_magic-await", 8)  # none of another companion's, which may never answer
 
@@ -128,7 +129,8 @@ class Awaits:
             return
         with self._lock:
             self._late += 1
-        if self._late > _MOST_LATE:
+            self._late_bytes += len(packet)
+        if self._late > _MOST_LATE or self._late_bytes > _LATE_BYTES:
             self.talk.process.kill("protocol", "protocol error: it does not read what it has asked for")
         else:
             self._crew.do(lambda: self._reply_late(packet))
@@ -143,15 +145,13 @@ class Awaits:
         return True
 
     def _send_late(self, packet: bytes) -> None:
-        try:
-            self.talk.sock.send(packet)
-        except OSError:  # as above
-            return
+        self.talk.deliver(packet, 0)
 
     def _reply_late(self, packet: bytes) -> None:
         self._send_late(packet)
         with self._lock:
             self._late -= 1
+            self._late_bytes -= len(packet)
 
     async def _revived(self, frame: Any) -> Any:
         """Return what a reply stands for; where the companion must be asked for more, a thread asks."""

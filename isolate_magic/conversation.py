@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 from isolate_magic import watch as watches
 from isolate_magic.arguments import Arguments
 from isolate_magic.awaits import Awaits, jobs
+from isolate_magic.deadlines import ANSWER, SEND, Deadline
 from isolate_magic.desk import Desk
 from isolate_magic.errors import StaleProxyError, TransferError
 from isolate_magic.inbox import Inbox
@@ -33,6 +35,11 @@ _PLAIN = values.PLAIN
 _NOTHING: dict[str, Any] = {}
 _NONSENSE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
 _OUTERMOST = (0, 0)
+_SO_PASSRIGHTS = 83
+_ADVICE = (
+    "Companion {!r} is not trusted, so only plain data is copied out of it and never a pickle: make plain "
+    "data of it there (a dict, a list, an array, a DataFrame), or start it with Policy(trusted=True)"
+)
 
 
 class Drops(deque[tuple[int, int]]):
@@ -64,6 +71,10 @@ class Conversation(Inbox):
 
     def __init__(self, process: Any, sock: socket.socket, door: socket.socket) -> None:
         super().__init__(process, sock)
+        # A send to a companion that does not read returns after a while (socket(7)), and who sends looks why.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(SEND), 0))
+        for end in (sock, door):
+            _take_no_descriptors(end)
         self.door = door
         self.name: str = process.name
         self.pid: int = process.pid
@@ -76,6 +87,7 @@ class Conversation(Inbox):
         self.poured = self.desk.poured
         self.renew: Any = None
         self.latest = 0  # the request made last: what was looked at before it may have changed
+        self.pouring = 0  # copies under way that come in a memfd of ours
         self.hold: Hold | None = None
         self.service = Claim(self, 1, "service", 0)
 
@@ -115,7 +127,7 @@ class Conversation(Inbox):
             given = Given((tuple(args), kwargs))
             frame = self.ask_for(number, packet, (claim, name, outer))
             if frame.changes is not None:
-                self._guarded(lambda changes: given.restore(changes, self.revival.value), frame.changes)
+                self._guarded(lambda changes: self._restore(given, changes), frame.changes)
             return self.result(frame)
         return self.result(self.ask_for(number, packet, (claim, name, outer)))
 
@@ -150,6 +162,8 @@ class Conversation(Inbox):
         claim = claim_of(proxy)
         if claim is not None and self.closed:
             self.refuse(claim)
+        if not self.process.trusted:
+            return self._copy(self.revival.data, proxy, True, False)
         try:
             return self._copy(self.revival.copy if pickles else self.revival.data, proxy, True, pickles)
         except UnknownClass:
@@ -163,7 +177,11 @@ class Conversation(Inbox):
         claim = claim_of(proxy)
         if claim is not None and self.closed:
             self.refuse(claim)
-        return self._copy(self.revival.shared_copy, proxy, True, False, True)
+        self.pouring += 1
+        try:
+            return self._copy(self.revival.shared_copy, proxy, True, False, True)
+        finally:
+            self.pouring -= 1
 
     def _copy(self, make: Callable[[Any], Any], *what: Any) -> Any:
         __tracebackhide__ = True
@@ -174,7 +192,15 @@ class Conversation(Inbox):
         frame = self.ask_for(number, packet, (self.service, "copy", outer))
         if type(frame) is f.Reply:
             return self._guarded(make, frame.value)
+        if not self.process.trusted and frame.fault.cls == "isolate_magic.TransferError":
+            reason = self._guarded(self.revival.fault, frame.fault)
+            raise TransferError(f"{reason}. {_ADVICE.format(self.name)}")
         return self.result(frame)
+
+    def _restore(self, given: Given, changes: f.Changes) -> None:
+        if not self.process.trusted:
+            self.revival.fit(changes)
+        given.restore(changes, self.revival.value)
 
     def execute(self, title: str, cell: tuple[str, int, int, bool], number: int | None = None) -> Any:
         """Run a cell.
@@ -209,8 +235,7 @@ class Conversation(Inbox):
     def show(self, proxy: Any) -> Any:
         """Return the displays of an object: data and metadata by MIME type."""
         __tracebackhide__ = True
-        data, metadata = json.loads(self.ask("show", proxy))
-        return data, metadata
+        return self._guarded(_displays, self.ask("show", proxy))
 
     def successor(self, module: Any) -> Claim:
         """Import the module of a stale proxy again, in the companion that replaced ours."""
@@ -253,19 +278,26 @@ class Conversation(Inbox):
 
     # ------------------------------------------------------------ requests
 
-    def ask_for(self, number: int, packet: bytes, what: tuple[Claim, str, int]) -> Any:
+    def ask_for(self, number: int, packet: bytes, what: tuple[Claim, str, int], limited: bool = True) -> Any:
         """Send a request and wait; SIGINT goes to the companion meanwhile.
 
         Args:
             number: the request's number.
             packet: the encoded request.
             what: for the report, object and method, and the request of ours that this one is inside.
+            limited: whether a question of the host's own has a deadline.
 
         Returns:
             the `Reply` or `Failure`.
         """
         __tracebackhide__ = True
         self.latest = number
+        if limited and what[0] is self.service and what[1] in ANSWER and not self.process.trusted:
+            deadline = Deadline(self, number, what[1])
+            try:
+                return self.ask_for(number, packet, what, False)
+            finally:
+                deadline.cancel()
         if not in_main_thread():
             job = jobs.get(get_ident()) if jobs else None
             if job is None:
@@ -307,6 +339,8 @@ class Conversation(Inbox):
         """Make something of what the companion sent; kill the companion if it cannot be made."""
         try:
             return make(value)
+        except MemoryError:
+            raise TransferError("what the companion sent does not fit into this session's memory") from None
         except _NONSENSE as error:
             if isinstance(error, TransferError):
                 raise
@@ -327,6 +361,22 @@ class Conversation(Inbox):
                 self.drops.extend(zip(drops[2::2], drops[3::2], strict=True))
                 self.drops.append((drops[0], drops[1]))
                 return
+
+
+def _displays(told: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return data and metadata by MIME type from the JSON of a display."""
+    data, metadata = json.loads(told)
+    if not type(data) is type(metadata) is dict:
+        raise ValueError("a display that is none")
+    return data, metadata
+
+
+def _take_no_descriptors(end: socket.socket) -> None:
+    """Refuse descriptors from the companion: closing one of its making could hold us up (socket(7))."""
+    try:
+        end.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
+    except OSError:  # before Linux 6.16 they are closed unseen by each `recv`
+        return
 
 
 def raised_there(error: BaseException) -> NoReturn:

@@ -9,6 +9,7 @@ import array
 import asyncio
 import io
 import operator
+import os
 import socket
 import sys
 import threading
@@ -19,6 +20,7 @@ from itertools import count
 from types import CoroutineType
 from typing import Any
 
+from isolate_magic.bodies import check_room
 from isolate_magic.errors import TransferError
 from isolate_magic.interrupts import in_main_thread
 from isolate_magic.link import bulk, values
@@ -26,9 +28,14 @@ from isolate_magic.link import frames as f
 from isolate_magic.link.lending import offers
 from isolate_magic.link.proxy import claim_of
 from isolate_magic.link.reference import ByRef
-from isolate_magic.revival import check_room
+from isolate_magic.ration import tidy
 
 _MOST = 1 << 40
+_DEEP = 50  # callbacks inside one another in a thread; each takes some ten frames of Python's thousand
+_HEAVY = 64 << 20  # bytes of the large requests of an untrusted companion that wait to be served
+_POURED = 1 << 30  # bytes in the memfds that an untrusted companion is filling
+_GROWING = ("__mul__", "__rmul__", "__imul__", "__pow__", "__rpow__", "__ipow__", "__lshift__", "__rlshift__",
+            "__ilshift__", "__mod__", "__rmod__", "__format__")  # fmt: skip
 _OPEN = 64
 _THREADS = 500
 _ATTRIBUTES = ("__getattr__", "__setattr__", "__delattr__")
@@ -55,6 +62,7 @@ class Desk:
         self.poured: dict[int, int] = {}
         self.tokens = count(1)
         self._aside = 0
+        self._heavy: dict[int, int] = {}
         self._lock = threading.Lock()
 
     def within(self) -> tuple[int, int]:
@@ -64,7 +72,12 @@ class Desk:
 
     def answer(self, frame: Any) -> None:
         """Run a function of ours for the companion, in this thread, and send the result."""
+        self._heavy.pop(id(frame), None)
         stack = self.serving.setdefault(threading.get_ident(), [])
+        if len(stack) >= _DEEP:
+            deep = f"more than {_DEEP} calls of the main session inside one another"
+            self.fail(frame.number, RecursionError(deep))
+            return
         stack.append((frame.number, getattr(frame, "within", 0)))
         try:
             self._serve(frame)
@@ -72,6 +85,12 @@ class Desk:
             stack.pop()
             if not stack:
                 del self.serving[threading.get_ident()]
+
+    def weigh(self, frame: Any, size: int) -> None:
+        """Take note of a large request that waits to be served; raise ValueError if they are too many."""
+        self._heavy[id(frame)] = size
+        if sum(list(self._heavy.values())) > _HEAVY:
+            raise ValueError(f"requests of more than {_HEAVY >> 20} MiB that nobody has served yet")
 
     def answer_aside(self, frame: Any) -> None:
         """Serve a request in a thread of its own."""
@@ -97,6 +116,7 @@ class Desk:
 
     def refuse(self, frame: Any) -> None:
         """Answer a request whose caller has been interrupted."""
+        self._heavy.pop(id(frame), None)
         self.fail(frame.number, KeyboardInterrupt())
 
     def _serve(self, frame: Any) -> None:
@@ -107,8 +127,13 @@ class Desk:
             if len(talk.lent) > _HELD:
                 raise ValueError(f"it holds more than {_HELD} objects of this session")
             function = self._callable(frame)
+            if not talk.process.trusted:
+                talk.revival.fit((frame.args, frame.kwargs))
             args = tuple(map(talk.revival.value, frame.args))
             kwargs = {name: talk.revival.value(value) for name, value in frame.kwargs.items()}
+        except TransferError as error:
+            self.fail(frame.number, error)
+            return
         except _NONSENSE as error:
             if not talk.closed:
                 self._reject(f"a call that makes no sense ({error})")
@@ -149,24 +174,16 @@ class Desk:
         if asyncio._get_running_loop() is not None:  # a companion that reads nothing must not hold it up
             self.talk.awaits.reply(packet)
             return
-        try:
-            self.talk.sock.send(packet)
-        except OSError:  # it is dying, and whoever reads next finds out how
-            return
+        self.talk.deliver(packet, self.within()[1])
 
     def _callable(self, frame: Any) -> Any:
         if type(frame) is not f.Call:
             raise TypeError("only calls are served here")
-        if frame.target == 0 and frame.name == "memfd":
-            return self._memfd
-        if frame.target == 0 and frame.name == "warn":
-            return self._warn
-        if frame.target == 0 and frame.name == "cancel":
-            return self.talk.awaits.cancel
+        if frame.target == 0 and frame.name in _OWN:
+            return _OWN[frame.name](self)
         found = self.talk.lent[frame.target] if frame.target > 1 else None
         if type(found) is ByRef and frame.name:
-            if frame.name not in _ATTRIBUTES and frame.name not in found.specials():
-                raise TypeError(f"{frame.name[:60]!r} of {frame.target} is not on offer")
+            self._check_use(found, frame)
             return partial(found.use, frame.name)
         if frame.name and frame.name in offers(found):
             return partial(_use, found, frame.name)
@@ -175,6 +192,12 @@ class Desk:
         if isinstance(found, (type, BaseException)):  # lent for their identity, not to be called
             raise TypeError(f"{type(found).__name__} {frame.target} is not on offer")
         return found
+
+    def _check_use(self, found: ByRef, frame: f.Call) -> None:
+        if frame.name not in _ATTRIBUTES and frame.name not in found.specials():
+            raise TypeError(f"{frame.name[:60]!r} of {frame.target} is not on offer")
+        if frame.name in _GROWING and not self.talk.process.trusted:
+            raise TransferError(f"{frame.name} of an object here, which can make it large, is not for it")
 
     def _run(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Call a function of the user's with his own SIGINT handler in place."""
@@ -202,6 +225,14 @@ class Desk:
         """Give a warning of the companion's, under the filters of this session."""
         if not (isinstance(category, type) and issubclass(category, Warning)):
             raise TypeError("a warning of no category")
+        if not self.talk.process.trusted:
+            ration = self.talk.revival.ration
+            ration.warnings -= 1
+            if ration.warnings < 0:
+                return
+            # A class of its own would be called there, to make the warning of what it likes.
+            category = next(up for up in category.__mro__ if up.__module__ == "builtins")
+            text, filename = tidy(str(text), 10_000), tidy(str(filename), 500)
         # No file has this name, so no line of a file that the companion names is read and shown here.
         place = f"{str(filename)[:500]} (in companion {self.talk.name!r})"
         warnings.warn_explicit(str(text)[:10_000], category, place, int(line))
@@ -210,13 +241,29 @@ class Desk:
         """Make a memfd that the companion fills with a body, and hand it over."""
         if not isinstance(size, int) or not 0 <= size < _MOST:
             raise ValueError("no such memfd")
+        if not self.talk.process.trusted:
+            self._check_pouring(size)
         with self._lock:
             if len(self.poured) >= _OPEN:
                 raise TransferError(f"more than {_OPEN} large buffers at a time; copy them one by one")
             token = next(self.tokens)
             fd = self.poured[token] = bulk.make(size)
-        self.hand_over(token, fd)
+        try:
+            self.hand_over(token, fd)
+        except OSError:
+            os.close(self.poured.pop(token))
+            raise
         return token
+
+    def _check_pouring(self, size: int) -> None:
+        """Refuse a memfd that nothing of ours asks for: what is written to one counts as nobody's memory."""
+        talk = self.talk
+        if talk.arguments.direct and not talk.pouring:
+            raise TransferError("large buffers are copied straight from memory here; no memfd is needed")
+        with self._lock:
+            filling = sum(os.fstat(fd).st_size for fd in self.poured.values())
+        if filling + size > _POURED:
+            raise TransferError(f"more than {_POURED >> 20} MiB in large buffers; copy them one by one")
 
     def hand_over(self, token: int, fd: int) -> None:
         """Send a memfd through the door, under its token.
@@ -229,6 +276,13 @@ class Desk:
 
     def _reject(self, reason: str) -> None:
         self.talk.process.kill("protocol", f"protocol error: {reason}")
+
+
+_OWN: dict[str, Callable[[Desk], Any]] = {
+    "memfd": lambda desk: desk._memfd,
+    "warn": lambda desk: desk._warn,
+    "cancel": lambda desk: desk.talk.awaits.cancel,
+}
 
 
 def _use(found: Any, name: str, *args: Any, **kwargs: Any) -> Any:

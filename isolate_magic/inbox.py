@@ -7,10 +7,11 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from isolate_magic import deadlines
 from isolate_magic.desk import Desk
 from isolate_magic.errors import ProcessTerminationError, ProtocolError, TransferError
 from isolate_magic.link import frames as f
-from isolate_magic.link import values
+from isolate_magic.link import values, weight
 from isolate_magic.link.peer import Peer, Slot
 from isolate_magic.link.refs import Lent
 from isolate_magic.revival import Revival
@@ -70,7 +71,7 @@ class Inbox(Peer):
         try:
             frame = f.decode(self._view[:size])
             if type(frame) is f.Spilled:
-                frame = f.decode(self.revival.body(frame.body))
+                frame = self._fetched(frame)
             if type(frame) is f.Failure or (type(frame) is f.Reply and type(frame.value) not in _DATA):
                 # Its thread takes it up later, when another may have read that the companion drops these.
                 self.lent.find(frame)
@@ -85,6 +86,17 @@ class Inbox(Peer):
             if not self.process.dead(_PATIENCE):
                 self.process.kill("protocol", f"protocol error: a frame that cannot be read ({error})")
             return self._end()
+        return frame
+
+    def _fetched(self, spilled: f.Spilled) -> Any:
+        """Return the frame that was too large for a packet."""
+        body = self.revival.body(spilled.body)
+        if self.process.trusted:
+            return f.decode(body)
+        weight.check(body)
+        frame = f.decode(body)
+        if type(frame) is f.Call:
+            self.desk.weigh(frame, len(body))
         return frame
 
     def _show(self, ready: set[int]) -> bool:
@@ -187,6 +199,46 @@ class Inbox(Peer):
         self.process.interrupt(number)
         while slot.requests:
             self.desk.refuse(slot.requests.popleft())
+
+    # ------------------------------------------------------------ sending
+
+    def deliver(self, packet: bytes, number: int) -> None:
+        """Send a packet; a companion that is gone is found out by whoever reads next.
+
+        Args:
+            packet: the encoded frame.
+            number: the request of ours that led to it; 0 if none did.
+        """
+        try:
+            self.sock.send(packet)
+        except BlockingIOError:
+            self.blocked(number, packet)
+        except OSError:  # it is dying
+            return
+
+    def blocked(self, number: int, packet: bytes) -> None:
+        """Go on sending to a companion that does not read; end one that is not trusted and has no excuse."""
+        while not self.closed:
+            if not self.process.trusted and self.alone(number):
+                reason = f"protocol error: it has not read its channel for {deadlines.SEND:g} s"
+                self.process.kill("protocol", reason)
+                return
+            try:
+                self.sock.send(packet)
+            except BlockingIOError:
+                continue
+            except OSError:  # it is dying, and whoever reads next finds out how
+                pass
+            return
+
+    def alone(self, number: int) -> bool:
+        """Return whether the companion works for nobody but this request and those that led to it."""
+        chain = {0}
+        while number not in chain:
+            chain.add(number)
+            slot = self.slots.get(number)
+            number = slot.what[2] if slot is not None else 0
+        return all(n in chain or slot.frame is not None for n, slot in list(self.slots.items()))
 
     def answer(self, frame: Any) -> None:
         """Serve a request of the companion in this thread."""

@@ -1,27 +1,24 @@
 """From the companion's data to objects of ours: values, proxies, mirrors, exceptions (host).
 
-Nothing is unpickled here unless `copy` was asked for, nothing is imported or looked up on the
-companion's word beyond the fixed names below. What does not fit raises, and ends the companion.
+Nothing is unpickled here unless a trusted companion was asked for a copy; nothing is imported or looked
+up on the companion's word beyond the fixed names below. What does not fit raises, and ends the companion.
 """
 
 from __future__ import annotations
 
 import asyncio
 import builtins
-import ctypes
-import os
 import pickle
 import re
 import threading
 import weakref
 from functools import partial
-from itertools import islice
 from typing import Any
 
-import psutil
-
+from isolate_magic import ration
+from isolate_magic.bodies import Bodies
 from isolate_magic.errors import CompanionExit, NotSupported, TransferError
-from isolate_magic.link import awaiting, bulk, copying, mirror, shared, values
+from isolate_magic.link import awaiting, copying, mirror, shared, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.description import check
 from isolate_magic.link.foreign import numpy as foreign_numpy
@@ -36,15 +33,18 @@ _OUR_ERRORS: dict[Any, type[Exception]] = {
     "isolate_magic.TransferError": TransferError,
     "isolate_magic.NotSupported": NotSupported,
 }
+_FIELDS: dict[type, tuple[str, ...]] = {
+    OSError: ("filename", "filename2"),
+    ImportError: ("name", "path"),
+    AttributeError: ("name",),
+    NameError: ("name",),
+}
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code has made
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_LYING_THERE = (f.Remote, f.Poured)
 _MOST_CLASSES = 100_000  # they last as long as the companion
-_LOOK = 1000  # parts of a value that are added up before any of them is fetched
-_ROOM = 64 << 20  # bodies up to this size are fetched without a look at the free memory
 
 
-class Revival:
+class Revival(Bodies):
     """Make objects of ours from frame values.
 
     Args:
@@ -52,7 +52,8 @@ class Revival:
     """
 
     def __init__(self, talk: Any) -> None:
-        self.talk = talk
+        super().__init__(talk)
+        self.ration = ration.Ration()
         self.proxies: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self.mirrors: dict[int, type] = {}
         self.modules: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -64,13 +65,15 @@ class Revival:
         Raises:
             ValueError, TypeError, KeyError: the value makes no sense.
         """
+        if type(value) is not f.Ref and not self.talk.process.trusted:
+            self.fit(value)
         return values.unwrap(value, self._other)
 
     def copy(self, value: Any) -> Any:
-        """Return a copy that the user has asked for; only here a pickle is taken."""
-        if type(value) is not f.Pickled:
+        """Return a copy that the user has asked for; only here a pickle is taken, of a trusted companion."""
+        if type(value) is not f.Pickled or not self.talk.process.trusted:
             return self.data(value)
-        self._fits(value)
+        self.fit(value)
         data, buffers = self.body(value.data), [bytearray(self.body(buffer)) for buffer in value.buffers]
         try:
             return pickle.loads(data, buffers=buffers)
@@ -82,18 +85,12 @@ class Revival:
 
     def data(self, value: Any) -> Any:
         """Return a copy that came as data."""
+        self.fit(value)
         try:
-            self._fits(value)
-            return self.value(value)
+            return values.unwrap(value, self._other)
         except TransferError:
-            for part in copying.parts(value):
-                if type(part) is f.Remote:
-                    self._give_back(part)
+            self.give_up(value)
             raise
-
-    def _fits(self, value: Any) -> None:
-        large = (part for part in islice(copying.parts(value), _LOOK) if type(part) in _LYING_THERE)
-        check_room(sum(part.length for part in large))
 
     def shared_copy(self, value: Any) -> Any:
         """Return a copy as `data` does; an array or a tensor in a memfd of ours is shared from there."""
@@ -107,8 +104,8 @@ class Revival:
     def _adopted(self, value: f.Array, writable: bool) -> Any:
         """Return an array over the memfd that it came in, from now on a segment."""
         dtype, size = foreign_numpy.measure(value, self.value)
-        check_room(size)  # a look at a file with holes fills them
-        mapped = Segment(self._sealed(value.data), max(size, 1)).map(writable=True)
+        self.check_room(size)  # a look at a file with holes fills them
+        mapped = Segment(self.sealed(value.data), max(size, 1)).map(writable=True)
         array = foreign_numpy.turned(
             value.order, value.shape, lambda shape: shared.array(mapped, dtype, shape, writable=writable)
         )
@@ -130,6 +127,8 @@ class Revival:
             if not issubclass(cls, tuple) or len(items) != len(cls._fields):  # type: ignore[attr-defined]
                 raise ValueError("a record that does not fit its class")
             return tuple.__new__(cls, items)
+        if kind is f.Data and not self.talk.process.trusted:
+            ration.allow(copying.class_of(value))
         inner = partial(values.unwrap, other=self._other, depth=depth + 1)
         if kind is f.Dtype:
             return foreign_numpy.dtype_of(inner(value.told))
@@ -153,9 +152,11 @@ class Revival:
             if proxy is not None:
                 proxy._isolate_.times += 1
                 return proxy
-            label = ref.label or f"{cls.__module__}.{cls.__qualname__} object"
+            if len(self.proxies) >= ration.PROXIES and not self.talk.process.trusted:
+                raise ValueError(f"more than {ration.PROXIES} objects lent at a time")
+            label = ration.label(ref.label) or f"{cls.__module__}.{cls.__qualname__} object"
             proxy = object.__new__(cls)
-            object.__setattr__(proxy, "_isolate_", cls._isolate_claim_(self.talk, ref.id, label[:200]))
+            object.__setattr__(proxy, "_isolate_", cls._isolate_claim_(self.talk, ref.id, label))
             self.proxies[ref.id] = proxy
         if ref.kind == 2:
             self.modules.add(proxy)
@@ -186,6 +187,8 @@ class Revival:
             if len(self.mirrors) >= _MOST_CLASSES:
                 raise ValueError(f"more than {_MOST_CLASSES} classes")
             told = check(self.talk.describe(number))
+            if not self.talk.process.trusted:
+                told = self.ration.describe(told)
             claim = Claim(self.talk, number, f"{told.module}.{told.name}"[:200], 0)
             found = self.mirrors.setdefault(number, mirror.build(told, claim))
         return found
@@ -205,12 +208,16 @@ class Revival:
                 raise ValueError("an exception that is none")
             return error
         ref = fault.ref if isinstance(fault.ref, f.Ref) else None
-        error = self.proxies.get(ref.id) if ref else None
-        if error is not None and ref:
-            error._isolate_.times += 1
-            self._note(error, fault.lines)
-            return error  # type: ignore[no-any-return]
-        error = self._raised(fault.cls, tuple(map(self.value, fault.args)))
+        known: Any = self.proxies.get(ref.id) if ref else None
+        if not self.talk.process.trusted:
+            self.fit(fault)
+        if known is not None:
+            if not issubclass(type(known), BaseException):
+                raise ValueError("an exception with the number of another object")
+            known._isolate_.times += 1
+            self._note(known, fault.lines)
+            return known  # type: ignore[no-any-return]
+        error = self._raised(fault.cls, tuple([self._plain(self.value(arg)) for arg in fault.args]))
         self._furnish(error, fault)
         if ref:
             error.__dict__["_isolate_"] = Claim(self.talk, ref.id, type(error).__name__)
@@ -220,25 +227,38 @@ class Revival:
 
     def _furnish(self, error: BaseException, fault: f.Fault) -> None:
         """Set the attributes that came along; no private name, because Python and IPython act on some."""
-        for name, value in fault.fields.items():
-            if name in ("filename", "filename2", "name", "path"):
-                setattr(error, name, self.value(value))
-        for name, value in self.value(fault.fields.get("__dict__")) or ():
+        for kind, names in _FIELDS.items():
+            for name in names if isinstance(error, kind) else ():
+                if name in fault.fields:
+                    setattr(error, name, self.value(fault.fields[name]))
+        own, text = self.value(fault.fields.get("__dict__")), self._plain(self.value(fault.text))
+        for name, value in own if type(own) is tuple else ():
             if isinstance(name, str) and not name.startswith("_"):
                 error.__dict__[name] = value
+        if type(text) is not str:
+            raise ValueError("an exception whose text is none")
         if type(type(error)) is mirror.Mirror:
-            error.__dict__["_isolate_text_"] = self.value(fault.text)
+            error.__dict__["_isolate_text_"] = text
         notes = self.value(fault.fields.get("__notes__"))
-        for note in notes if isinstance(notes, tuple) else ():
-            error.add_note(str(note))
+        for note in notes if type(notes) is tuple else ():
+            self._add_note(error, self._plain(note) if type(note) is str else "")
 
     def _note(self, error: BaseException, lines: tuple[str, ...]) -> None:
         """Keep the remote traceback, in a note and for the cell that shows it."""
+        lines = ration.lines(lines, self.talk.process.trusted)
         trace = _COLOUR.sub("", "\n".join(line.rstrip("\n") for line in lines))
         text = f"In companion {self.talk.name!r}:\n{trace}"
         if lines and text not in getattr(error, "__notes__", ()):
             error.__dict__["_isolate_lines_"] = lines
-            error.add_note(text)
+            self._add_note(error, text)
+
+    def _add_note(self, error: BaseException, text: str) -> None:
+        if self.talk.process.trusted or len(getattr(error, "__notes__", ())) < ration.NOTES:
+            BaseException.add_note(error, text)  # not what an attribute of that name says
+
+    def _plain(self, value: Any) -> Any:
+        """Return a text of an untrusted companion as it may be shown; anything else as it is."""
+        return ration.tidy(value) if type(value) is str and not self.talk.process.trusted else value
 
     def _remember(self, number: int, error: BaseException) -> None:
         try:
@@ -257,7 +277,9 @@ class Revival:
             raise ValueError(f"{cls.__name__} is no exception")
         if issubclass(cls, SystemExit):
             return CompanionExit(*args[:1])
-        if cls.__module__ == "builtins" or name in _OUR_ERRORS:
+        if not self.talk.process.trusted:
+            args = ration.renamed(cls, args, self.talk.name)
+        if (cls.__module__ == "builtins" or name in _OUR_ERRORS) and ration.sound(cls, args):
             try:
                 return cls(*args)  # type: ignore[no-any-return]
             except TypeError:  # a UnicodeError without its five arguments, say
@@ -267,88 +289,3 @@ class Revival:
         error: BaseException = native.__new__(cls, *args)
         error.args = args
         return error
-
-    # ------------------------------------------------------------ bodies
-
-    def body(self, buffer: Any) -> Any:
-        """Return the bytes of a buffer, fetched with one copy.
-
-        Raises:
-            ValueError, OSError: the buffer is not where the companion says.
-        """
-        if isinstance(buffer, f.Inline):
-            return buffer.data
-        if isinstance(buffer, f.Remote):
-            try:
-                check_room(buffer.length)
-                return bulk.fetch_bytes(self.talk.pid, buffer.address, buffer.length)
-            except OSError as error:
-                raise ValueError(str(error)) from error
-            finally:
-                self._give_back(buffer)
-        check_room(buffer.length)
-        return bytes(self._poured(buffer))
-
-    def fill(self, buffer: Any, address: int, size: int) -> None:
-        """Copy the bytes of a buffer to an address of ours, which has room for `size`."""
-        if isinstance(buffer, f.Inline):
-            if len(buffer.data) != size:
-                raise ValueError(f"{len(buffer.data)} bytes for {size}")
-            ctypes.memmove(address, buffer.data, size)
-            return
-        if buffer.length != size:
-            raise ValueError(f"{buffer.length} bytes for {size}")
-        if isinstance(buffer, f.Remote):
-            try:
-                check_room(size)
-                bulk.fetch_to(self.talk.pid, buffer.address, address, size)
-            except OSError as error:
-                raise ValueError(str(error)) from error
-            finally:
-                self._give_back(buffer)
-            return
-        check_room(size)
-        source = self._poured(buffer)
-        ctypes.memmove(address, bulk.address(source), size)
-
-    def _give_back(self, buffer: f.Remote) -> None:
-        """Let the companion free a body; the number 0 marks one that was given back before."""
-        if buffer.owner:
-            self.talk.drops.append((buffer.owner, 1))
-            buffer.owner = 0
-
-    def _poured(self, buffer: Any) -> Any:
-        fd = self._sealed(buffer)
-        try:
-            return memoryview(bulk.open_sealed(fd, buffer.length))[: buffer.length]
-        finally:
-            os.close(fd)
-
-    def _sealed(self, buffer: Any) -> int:
-        """Return the memfd that the companion has filled, sealed and as long as it was said to be."""
-        if not isinstance(buffer, f.Poured):
-            raise ValueError("a buffer of the wrong kind")
-        fd: int = self.talk.poured.pop(buffer.token)
-        try:
-            bulk.seal(fd)
-            bulk.check_length(fd, buffer.length)
-        except OSError as error:
-            os.close(fd)
-            raise ValueError(f"a memfd that cannot be sealed: {error.strerror}") from error
-        except ValueError:
-            os.close(fd)
-            raise
-        return fd
-
-
-def check_room(length: int) -> None:
-    """Raise TransferError if so many bytes would not fit here, and ValueError for a negative number."""
-    if length < 0:
-        raise ValueError(f"a body of {length} bytes")
-    if length <= _ROOM or length < os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGESIZE"):
-        return  # into free pages; a look at all that can be had takes a tenth of a millisecond
-    if length > psutil.virtual_memory().available:
-        raise TransferError(
-            f"{length / 2**30:.1f} GiB do not fit here: {psutil.virtual_memory().available / 2**30:.1f} GiB "
-            "of memory are free. Work on it through the proxy, or copy a part"
-        )

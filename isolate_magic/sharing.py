@@ -8,12 +8,12 @@ import sys
 from itertools import compress
 from typing import Any
 
+from isolate_magic.bodies import check_room
 from isolate_magic.errors import TransferError
 from isolate_magic.link import bulk, shared
 from isolate_magic.link.foreign import numpy as foreign_numpy
 from isolate_magic.link.foreign import torch as foreign_torch
 from isolate_magic.link.proxy import Method, claim_of
-from isolate_magic.revival import check_room
 
 _ALIGNMENT = 64
 

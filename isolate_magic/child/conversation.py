@@ -33,7 +33,7 @@ class Conversation(Serving):
         door: the socket on which memfds of the host arrive.
         board: a shared page; it names the request that the last SIGINT of the host was meant for.
         start: what the host told at the fork: `numpy` (whether it has one), `copies` (how large
-            bodies travel: `direct` or `memfd`).
+            bodies travel: `direct` or `memfd`), `trusted` (if not, the host takes no heavy frames).
         kernel: the kernel that cells run in.
     """
 
@@ -44,6 +44,7 @@ class Conversation(Serving):
         super().__init__(sock, board, kernel)
         self.door = door
         self.direct = start["copies"] == "direct"
+        self.frugal = not start.get("trusted", True)
         self.host_has_numpy = start["numpy"]
         self.adopted: weakref.WeakKeyDictionary[type, Claim] = weakref.WeakKeyDictionary()
         self._standins: weakref.WeakValueDictionary[int, StandIn] = weakref.WeakValueDictionary()

@@ -21,7 +21,7 @@ from isolate_magic.child.service import Service
 from isolate_magic.child.tasks import LATER, Tasks
 from isolate_magic.child.warned import Warned
 from isolate_magic.link import frames as f
-from isolate_magic.link import memory
+from isolate_magic.link import memory, weight
 from isolate_magic.link.layout import BOARD
 from isolate_magic.link.peer import Peer, Slot
 from isolate_magic.link.refs import Lent, take
@@ -43,6 +43,7 @@ class Serving(Peer):
     _arguments: Callable[[f.Call, list[Watch]], tuple[Any, dict[str, Any]]]
     wrap: Callable[[Any], Any]
     park: Callable[[Any], Any]
+    frugal = False
 
     def __init__(self, sock: Any, board: Any, kernel: Any) -> None:
         super().__init__(sock)
@@ -252,6 +253,7 @@ class Serving(Peer):
                 packet = f.encode(f.Reply(number, self.wrap(value), changes))
             else:
                 packet = f.encode(f.Failure(number, self.faults.fault(failure), changes))
+            packet = self.fitting(packet)
         except BaseException as error:  # border: wrapping runs `__str__` and properties of user objects
             packet = self._broken(number, error)
         self.send(packet)
@@ -270,7 +272,11 @@ class Serving(Peer):
 
     def fitting(self, packet: bytes) -> bytes:
         """Return a frame, or where it is too large the place from which the host may fetch it."""
-        return packet if len(packet) <= f.PACKET else f.encode(f.Spilled(self.park(packet)))
+        if len(packet) <= f.PACKET:
+            return packet
+        if self.frugal:
+            weight.check(packet)
+        return f.encode(f.Spilled(self.park(packet)))
 
     def exchange(self, number: int, packet: bytes, what: Any = None) -> Any:
         """Send a request and wait for its reply; the host is woken if it waits for nothing of ours."""

@@ -175,14 +175,14 @@ def rebuild(value: Any, inner: _Inner, body: Callable[[Any], Any], fill: Callabl
 def _dict(value: f.Dict, inner: _Inner) -> Any:
     pairs = [(inner(key), inner(item)) for key, item in value.pairs]
     if value.kind == "dict":
-        return dict(pairs)
+        return values.gathered({}, pairs)
     if value.kind == "OrderedDict":
-        return collections.OrderedDict(pairs)
+        return values.gathered(collections.OrderedDict(), pairs)
     if value.kind == "Counter":
-        return collections.Counter(dict(pairs))
+        return collections.Counter(values.gathered({}, pairs))
     if value.kind == "defaultdict":
         factory = _FACTORIES[value.extra] if isinstance(value.extra, str) else None
-        return collections.defaultdict(factory, pairs)
+        return values.gathered(collections.defaultdict(factory), pairs)
     if value.kind == "ChainMap":
         return collections.ChainMap(*inner(value.extra))
     raise ValueError(f"{value.kind[:60]!r} is no mapping that travels")
@@ -200,7 +200,8 @@ def parts(value: Any) -> Iterator[Any]:
         yield from parts(part)
 
 
-def _class_of(value: f.Data) -> type:
+def class_of(value: f.Data) -> type:
+    """Return the dataclass that a value names; raises UnknownClass if this session has not imported it."""
     found: Any = sys.modules.get(value.module)
     for part in value.name.split("."):
         found = vars(found).get(part) if found is not None else None
@@ -213,7 +214,7 @@ def _class_of(value: f.Data) -> type:
 
 
 def _data(value: f.Data, _inner: _Inner) -> Any:
-    found = _class_of(value)
+    found = class_of(value)
     made: Any = object.__new__(found)
     for name, item in value.fields:
         object.__setattr__(made, name, _inner(item))
@@ -222,7 +223,7 @@ def _data(value: f.Data, _inner: _Inner) -> Any:
 
 _REBUILD: dict[type, Callable[[Any, _Inner], Any]] = {
     f.List: lambda v, inner: list(map(inner, v.items)),
-    f.Set: lambda v, inner: set(map(inner, v.items)),
+    f.Set: lambda v, inner: values.gathered(set(), list(map(inner, v.items))),
     f.Deque: lambda v, inner: collections.deque(map(inner, v.items), v.maxlen),
     f.Dict: _dict,
     f.Data: _data,

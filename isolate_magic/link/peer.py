@@ -112,6 +112,8 @@ class Peer:
         try:
             try:
                 self.sock.send(packet)
+            except BlockingIOError:  # the time limit of the socket has passed
+                self.blocked(number, packet)
             except OSError as error:
                 if error.errno not in _BROKEN:  # a signal handler has raised a TimeoutError, say
                     raise
@@ -121,6 +123,10 @@ class Peer:
             del self.slots[number]
             if slot.frame is None and not self.closed:
                 self.abandon(number, slot)
+
+    def blocked(self, number: int, packet: bytes) -> None:
+        """Send a packet that the other side has not taken for a while."""
+        raise NotImplementedError
 
     def lost(self) -> None:
         """Find out why nothing can be sent any more."""

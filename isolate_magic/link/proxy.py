@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import sys
 import types
+from itertools import islice
 from typing import Any
 
 from isolate_magic.errors import TransferError
 from isolate_magic.link.refs import Claim
 
 _set = object.__setattr__
+_MOST_NAMES = 100_000  # of one object; a `__dir__` over there may go on for ever
 _REFERENCES = 16 if sys.version_info >= (3, 12) else 0
 """What `sys.getsizeof` adds for the place where a proxy's weak references stand, ahead of it
 (Objects/object.c, `_PyType_PreHeaderSize`)."""
@@ -103,7 +105,7 @@ class Proxy:
 
     def __dir__(self) -> list[str]:
         __tracebackhide__ = True
-        return list(_invoke(self, "__dir__"))
+        return list(islice(_invoke(self, "__dir__"), _MOST_NAMES))
 
     def __sizeof__(self) -> int:
         size: int = _invoke(self, "__sizeof__")
@@ -132,8 +134,8 @@ class Proxy:
         return claim.owner.show(self)
 
     def _ipython_key_completions_(self) -> list[str]:
-        keys: list[str] = self._isolate_.owner.ask("keys", self)
-        return list(keys)
+        keys = self._isolate_.owner.ask("keys", self)
+        return list(keys) if type(keys) is tuple else []
 
 
 class Function(Proxy):

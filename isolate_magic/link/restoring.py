@@ -236,8 +236,9 @@ def _content(target: Any, told: list[Any]) -> Any:
         new, gone = told
         if not type(new) is type(gone) is tuple:
             raise ValueError("a change of a set that is none")
-        return (target - set(gone)) | set(new)  # the hashes of proxies may do anything, so before all else
-    table = dict(_pairs(told))
+        # The hashes of proxies may do anything, so before all else.
+        return (target - values.gathered(set(), gone)) | values.gathered(set(), new)
+    table = values.gathered({}, list(_pairs(told)))
     if kind is not dict:
         _check_attributes(target, table)
     return table

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from time import thread_time
 from typing import Any
 
 from isolate_magic.link import frames as f
@@ -34,6 +35,9 @@ _NAMES = {id(constant): name for name, constant in _CONSTANTS.items()}
 
 DEPTH = 32
 """How deep values may be nested."""
+
+_STEP = 1024
+_SLOW, _GROWTH = 0.1, 1e-7  # seconds that so many may take, and for each that is there already
 
 Other = Callable[[Any, int], Any]
 
@@ -86,6 +90,20 @@ def unwrap(value: Any, other: Other, depth: int = 0) -> Any:
     if maker is None:
         return other(value, depth)
     return maker(value, lambda item: unwrap(item, other, depth + 1))
+
+
+def gathered(table: Any, items: Sequence[Any]) -> Any:
+    """Put items into a set, or pairs into a dict, and return it.
+
+    Raises:
+        ValueError: they were chosen to have the same hash, so that each is compared with all before it.
+    """
+    for first in range(0, len(items), _STEP):
+        begin = thread_time()
+        table.update(items[first : first + _STEP])
+        if thread_time() - begin > _SLOW + first * _GROWTH:
+            raise ValueError(f"{len(items)} keys that all have the same hash")
+    return table
 
 
 # Each maker gets the value and a function for the values inside it; None sends the value to `other`.
@@ -206,7 +224,7 @@ _UNWRAP: dict[type, Callable[[Any, _Inner], Any]] = {
     f.Text: lambda v, _: v.data.decode("utf-8", "surrogatepass"),
     f.Complex: lambda v, _: complex(v.real, v.imag),
     f.Tuple: lambda v, inner: _items(v.items, inner),
-    f.FrozenSet: lambda v, inner: frozenset(map(inner, v.items)),
+    f.FrozenSet: lambda v, inner: frozenset(gathered(set(), _items(v.items, inner))),
     f.Range: lambda v, inner: range(inner(v.start), inner(v.stop), inner(v.step)),
     f.Slice: lambda v, inner: slice(inner(v.start), inner(v.stop), inner(v.step)),
     f.Constant: _constant,
