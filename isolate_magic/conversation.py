@@ -14,12 +14,14 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any, NoReturn
 
+from isolate_magic import explanation, ration
 from isolate_magic import watch as watches
 from isolate_magic.arguments import Arguments
 from isolate_magic.awaits import Awaits, jobs
 from isolate_magic.deadlines import ANSWER, SEND, Deadline
 from isolate_magic.desk import Desk
 from isolate_magic.errors import StaleProxyError, TransferError
+from isolate_magic.filtering import filter_bundle
 from isolate_magic.inbox import Inbox
 from isolate_magic.interrupts import Hold, in_main_thread
 from isolate_magic.link import frames as f
@@ -235,7 +237,12 @@ class Conversation(Inbox):
     def show(self, proxy: Any) -> Any:
         """Return the displays of an object: data and metadata by MIME type."""
         __tracebackhide__ = True
-        return self._guarded(_displays, self.ask("show", proxy))
+        data, metadata = self._guarded(_displays, self.ask("show", proxy))
+        return (data, metadata) if self.process.trusted else filter_bundle(data, metadata, self.name)
+
+    def shown(self, text: Any) -> Any:
+        """Return what `repr` has given, in which nothing acts on a terminal unless the companion is trusted."""
+        return text if self.process.trusted or not isinstance(text, str) else ration.tidy(text)
 
     def successor(self, module: Any) -> Claim:
         """Import the module of a stale proxy again, in the companion that replaced ours."""
@@ -331,7 +338,9 @@ class Conversation(Inbox):
         """Return the value of a reply, or raise the exception of a failure."""
         __tracebackhide__ = True
         if type(frame) is f.Failure:
-            raised_there(self._guarded(self.revival.fault, frame.fault))
+            error = self._guarded(self.revival.fault, frame.fault)
+            explanation.note(error, self.process.policy)
+            raised_there(error)
         value = frame.value
         return value if type(value) in _PLAIN else self._guarded(self.revival.value, value)
 

@@ -9,7 +9,7 @@ import msgspec
 
 from isolate_magic import deadlines
 from isolate_magic.desk import Desk
-from isolate_magic.errors import ProcessTerminationError, ProtocolError, TransferError
+from isolate_magic.errors import DEATHS, ProcessTerminationError, TransferError
 from isolate_magic.link import frames as f
 from isolate_magic.link import values, weight
 from isolate_magic.link.peer import Peer, Slot
@@ -255,7 +255,7 @@ class Inbox(Peer):
         report = self.process.report
         if report is None:
             return ProcessTerminationError(f"companion {self.process.name!r} was let go: {self.death}")
-        kind = ProtocolError if report.kind == "protocol" else ProcessTerminationError
+        kind = DEATHS.get(report.kind, ProcessTerminationError)
         return kind(report.headline, report)
 
     def fail(self) -> NoReturn:

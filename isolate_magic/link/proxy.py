@@ -88,7 +88,7 @@ class Proxy:
         claim = self._isolate_
         if claim.owner.death:
             return f"<stale proxy of {claim.label}: {claim.owner.death}>"
-        text: str = _invoke(self, "__repr__")
+        text: str = claim.owner.shown(_invoke(self, "__repr__"))
         return text
 
     def __str__(self) -> str:
