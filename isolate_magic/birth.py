@@ -41,6 +41,7 @@ class Birth:
         pid, pidfd: the process.
         lane: the socket to its supervisor, if it has one.
         scratch: a folder of its own, or "".
+        plan: what the kernel and the supervisor were told at the start.
         told: what its supervisor has told of its confinement; `lacking` is why there is no tier N.
     """
 
@@ -98,6 +99,8 @@ class Birth:
             plan = fence.plan(
                 self.policy, tier, self._make_scratch(tier, undo), self.dialer.hosts(), self.traced
             )
+            if os.environ.get("ISOLATE_MAGIC_NOTIFY") == "off":  # as on a kernel that cannot ask
+                plan["notify"] = []
             start |= fence.surroundings(self.policy, plan)
             beside = [theirs.fileno()] if plan["supervised"] else []
             try:
@@ -107,7 +110,7 @@ class Birth:
                     raise fence.explained(self.policy, error, lacking) from None
                 lacking = str(error)
                 continue
-            self.told = told | {"lacking": lacking}
+            self.plan, self.told = plan, told | {"lacking": lacking}
             if plan["supervised"]:
                 self.lane = Lane(lane, self.dialer)
             else:

@@ -241,7 +241,7 @@ class Conversation(Inbox):
         return (data, metadata) if self.process.trusted else filter_bundle(data, metadata, self.name)
 
     def shown(self, text: Any) -> Any:
-        """Return what `repr` has given, in which nothing acts on a terminal unless the companion is trusted."""
+        """Return what `repr` has given; of an untrusted companion nothing in it acts on a terminal."""
         return text if self.process.trusted or not isinstance(text, str) else ration.tidy(text)
 
     def successor(self, module: Any) -> Claim:

@@ -237,6 +237,15 @@ class Desk:
         place = f"{str(filename)[:500]} (in companion {self.talk.name!r})"
         warnings.warn_explicit(str(text)[:10_000], category, place, int(line))
 
+    def _dial(self, address: str, port: int) -> int:
+        """Connect to an address that the policy allows, and hand the socket over (`child/detour.py`)."""
+        if not isinstance(address, str) or not isinstance(port, int) or not 0 < port < 65536:
+            raise ValueError("no address")
+        with self.talk.process.dialer.dial(address[:100], port) as made:
+            token = next(self.tokens)
+            self.hand_over(token, made.fileno())
+        return token
+
     def _memfd(self, size: int) -> int:
         """Make a memfd that the companion fills with a body, and hand it over."""
         if not isinstance(size, int) or not 0 <= size < _MOST:
@@ -282,6 +291,7 @@ _OWN: dict[str, Callable[[Desk], Any]] = {
     "memfd": lambda desk: desk._memfd,
     "warn": lambda desk: desk._warn,
     "cancel": lambda desk: desk.talk.awaits.cancel,
+    "dial": lambda desk: desk._dial,
 }
 
 

@@ -157,5 +157,5 @@ def _network(details: dict[str, Any], listed: bool) -> str:
     if details.get("seccomp") in ("wall", "offline"):
         by.append("seccomp")
     if listed:
-        by.append("the main session connects")
+        by.append("the main session connects" + ("" if details.get("asks") else ", for Python's socket only"))
     return ", ".join(by)

@@ -23,6 +23,7 @@ _NAMES = {
 }  # fmt: skip
 _OFFLINE_LOSES = (1 << 12) | (1 << 13) | (1 << 19) | (1 << 21)  # NET_ADMIN, NET_RAW, SYS_PTRACE, SYS_ADMIN
 _SIGNALS_ABI, _TCP_ABI = 6, 4
+_WATCHED = ("DATA", "CPU")  # limits that the supervisor enforces, so that they can be eased while it runs
 _VICTIM = 500  # oom_score_adj: the companion is to go before the main session
 
 
@@ -181,7 +182,7 @@ class Ground:
                 value += _tasks_of(os.getuid())
             hard = resource.getrlimit(kind)[1]
             value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(kind, (value, value))
+            resource.setrlimit(kind, (value, hard if name in _WATCHED else value))
             applied[name] = value
 
     def seal(self) -> int | None:
@@ -200,8 +201,11 @@ class Ground:
         linux.no_new_privileges()
         if not seccomp.available():
             raise Refused("system calls", "this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)")
-        notify = frozenset(plan["notify"])
+        notify = frozenset(plan["notify"] if seccomp.available(listener=True) else ())
+        report["asks"] = bool(notify)
         try:
+            if notify and plan["seccomp"] == "offline":  # a second program, whose questions come last
+                seccomp.install(seccomp.offline())
             return seccomp.install(
                 _program(plan, self.namespaced, self.superuser, notify), listener=bool(notify)
             )
@@ -264,11 +268,12 @@ def _inside(files: dict[str, Any]) -> list[str]:
 
 
 def _program(plan: dict[str, Any], namespaced: bool, other_uid: bool, notify: frozenset[str]) -> bytes:
-    if plan["seccomp"] == "offline":
-        return seccomp.offline()
-    if plan["seccomp"] == "tracing":
-        return seccomp.tracing(notify)
-    sockets: Any = "inside" if namespaced else "tcp" if "connect" in notify else "pairs"
+    if plan["seccomp"] != "wall":
+        return seccomp.tracing(notify) if notify else seccomp.offline()
+    listed = plan["network"] == "listed"
+    # Without a supervisor that looks at it, no connect may happen: sockets of the host's are about then.
+    inside = namespaced and (notify or not listed)
+    sockets: Any = "inside" if inside else "tcp" if listed else "pairs"
     profile = seccomp.Profile(
         sockets=sockets,
         notify=notify,

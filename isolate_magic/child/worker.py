@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from isolate_magic.child import imports, last_words, linux, streams
+from isolate_magic.child import detour, imports, last_words, linux, streams
 from isolate_magic.child.confinement import Ground, Refused
 from isolate_magic.child.conversation import Conversation
 from isolate_magic.link.layout import BOARD_SIZE
@@ -39,14 +39,19 @@ class Wall:
         keep = [0, 1, 2, *fds, self.ready.fileno()]
         self._guarded(lambda: self.ground.settle(keep))
 
-    def seal(self) -> None:
-        """Forbid what is left to forbid, and let the supervisor know; user code may run from here on."""
+    def seal(self) -> bool:
+        """Forbid what is left to forbid, and let the supervisor know; user code may run from here on.
+
+        Returns:
+            whether the kernel asks the supervisor about `connect`.
+        """
         asked = self._guarded(self.ground.seal)
         report = json.dumps({"report": self.ground.report}).encode()
         socket.send_fds(self.ready, [report], [] if asked is None else [asked])
         if asked is not None:
             os.close(asked)
         self.ready.close()
+        return asked is not None
 
     def _guarded(self, act: Callable[[], Any]) -> Any:
         try:
@@ -92,8 +97,18 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any, wall: Wall | None =
     signal.signal(signal.SIGINT, talk.interrupt)
     imports.allow(start["plan"]["imports"], start["plan"]["name"])
     if wall is not None:
-        wall.seal()
+        _open_roads(start["plan"], talk, wall.seal())
     talk.serve()
+
+
+def _open_roads(plan: dict[str, Any], talk: Conversation, asked: bool) -> None:
+    """Let Python's sockets reach the allowed addresses and names where the kernel does not see to it."""
+    if plan["network"] != "listed":
+        return
+    if not asked or plan["tier"] == "L":
+        detour.name_servers(plan["hosts"])
+    if not asked:
+        detour.roads(lambda address, port: talk.door_fd(talk.ask_host("dial", address, port)))
 
 
 def _standard_streams(out: int, err: int) -> None:
