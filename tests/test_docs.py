@@ -14,7 +14,7 @@ BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs(page: Path) -> None:
+def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     blocks = [
         (rest.strip(), code)
         for language, rest, code in BLOCK.findall(page.read_text())
@@ -24,6 +24,7 @@ def test_the_code_of_a_page_runs(page: Path) -> None:
         return
     kernel = Kernel()
     try:
+        kernel.run(f"import os; os.chdir({str(tmp_path)!r}); del os")  # for what the page writes
         for rest, code in blocks:
             cell = kernel.run(code)
             if rest.startswith("raises "):

@@ -3,7 +3,7 @@
 Where a kernel cannot ask the supervisor about `connect` (seccomp user notification, Linux 5.9), Python code
 still reaches the allowed addresses: `connect` asks the main session, which connects, and takes its socket in
 place of its own; there is no other `connect` then. And in tier L, which has no /etc/hosts of its own, the
-allowed names are looked up here. It is a convenience inside the wall: the main session decides what is allowed.
+allowed names are looked up here. It is a convenience inside the wall: what is allowed, the host decides.
 """
 
 from __future__ import annotations
