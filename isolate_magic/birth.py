@@ -66,7 +66,12 @@ class Birth:
         """
         with ExitStack() as undo, ExitStack() as lent:
             fds = self._open(undo, lent)
-            start = {"name": self.name, "token": token.hex(), "host": os.getpid()}
+            start = {
+                "name": self.name,
+                "token": token.hex(),
+                "host": os.getpid(),
+                "trusted": self.policy.trusted,
+            }
             self._fork(fds, start | {"numpy": spawner.host_has_numpy()}, undo, lent)
             undo.pop_all()
 

@@ -29,6 +29,7 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"
 _PROC = ("cpuinfo", "meminfo", "stat", "loadavg", "version", "filesystems", "uptime", "self")
 _PACKAGES = ("site-packages", "dist-packages", ".zip")
 _TASKS = 16  # threads that a process of the tree has on average, where only processes are limited
+_TRACED = ["open", "creat", "openat", "openat2", "execve", "execveat", "connect"]
 _SCRATCH = 1 << 30
 _STACK = 8 << 20  # of a thread
 _WORD = 1 << 20
@@ -98,7 +99,9 @@ def _stacks(policy: Policy) -> int:
     return min(threads, policy.threads or threads) * (stack if 0 < stack <= _STACK else _STACK)
 
 
-def plan(policy: Policy, tier: str, scratch: str, hosts: dict[str, list[str]]) -> dict[str, Any]:
+def plan(
+    policy: Policy, tier: str, scratch: str, hosts: dict[str, list[str]], traced: bool = False
+) -> dict[str, Any]:
     """Return the plan for one start of a companion.
 
     Args:
@@ -106,6 +109,7 @@ def plan(policy: Policy, tier: str, scratch: str, hosts: dict[str, list[str]]) -
         tier: `N` (namespaces) or `L` (Landlock and seccomp), for policies that need one.
         scratch: a folder of the companion's own, in tier L; "" in tier N, which makes one.
         hosts: names that may be connected to, with the addresses that were found for them.
+        traced: whether it can be traced though no wall needs a supervisor.
 
     Raises:
         PolicyError: a path of the policy is gone.
@@ -115,21 +119,21 @@ def plan(policy: Policy, tier: str, scratch: str, hosts: dict[str, list[str]]) -
     fenced = wall or policy.network != "all"
     tier = tier if fenced else ""
     write = policy.writable() if policy.write is not None else []
-    notify = ["connect"] if listed else []
+    notify = _TRACED if wall or traced else ["connect"] if listed else []
     if listed and not wall and tier != "N":
         raise PolicyError(
             f"policy {policy.name or 'of this companion'!r} lists addresses and trusts the companion "
             "with all files; in tier L that cannot be enforced: name the files that it may read (read=...)"
         )
     return {
-        "supervised": fenced or limited(policy) or bool(rlimits(policy)),
+        "supervised": bool(fenced or notify or limited(policy) or rlimits(policy) or _placed(policy)),
         "name": policy.name,
         "tier": tier,
         "walled": wall,
         "files": _files(policy, tier, write),
         "network": "listed" if listed else policy.network,
         "hosts": hosts,
-        "seccomp": _seccomp(wall, tier, listed, policy),
+        "seccomp": _seccomp(wall, tier, policy, notify),
         "notify": notify,
         "forks": policy.processes != 1,
         "limits": limits(policy, write, scratch),
@@ -139,10 +143,38 @@ def plan(policy: Policy, tier: str, scratch: str, hosts: dict[str, list[str]]) -
         "scratch": [scratch] if scratch else [],
         "home": _home(policy, tier, scratch),
         "nice": policy.nice,
-        "cpus": sorted(policy.cpus) if policy.cpus is not None else None,
+        "cpus": _cpus(policy),
         "nodes": None if policy.numa is None else [policy.numa],
         "imports": policy.imports,
     }
+
+
+def _placed(policy: Policy) -> bool:
+    """Return whether a policy says where, or how eagerly, a companion runs."""
+    return policy.cpus is not None or policy.numa is not None or bool(policy.nice)
+
+
+def _cpus(policy: Policy) -> list[int] | None:
+    """Return the CPUs that a policy leaves, those of its NUMA node if it names one.
+
+    Raises:
+        PolicyError: this machine does not have them, or this session may not use them.
+    """
+    ours = os.sched_getaffinity(0)
+    wanted = ours if policy.cpus is None else set(policy.cpus)
+    if policy.numa is not None:
+        try:
+            with open(f"/sys/devices/system/node/node{policy.numa}/cpulist", encoding="ascii") as listed:
+                wanted &= set(Policy(cpus=listed.read().strip()).cpus or ())
+        except OSError:
+            raise PolicyError(f"numa = {policy.numa}: this machine has no such NUMA node") from None
+    if policy.cpus is None and policy.numa is None:
+        return None
+    if not wanted or not wanted <= ours:
+        raise PolicyError(
+            f"cpus = {sorted(wanted)}: this session may use the CPUs {sorted(ours)}; name some of these"
+        )
+    return sorted(wanted)
 
 
 def _home(policy: Policy, tier: str, scratch: str) -> str:
@@ -151,12 +183,12 @@ def _home(policy: Policy, tier: str, scratch: str) -> str:
     return "/tmp/home" if tier == "N" else scratch
 
 
-def _seccomp(wall: bool, tier: str, listed: bool, policy: Policy) -> str:
+def _seccomp(wall: bool, tier: str, policy: Policy, notify: list[str]) -> str:
     if wall:
         return "wall"
-    if policy.network == "all":
-        return ""
-    return "offline" if tier == "L" else "tracing" if listed else ""
+    if policy.network != "all" and tier == "L":
+        return "offline"
+    return "tracing" if notify else ""
 
 
 def _files(policy: Policy, tier: str, write: list[str]) -> dict[str, Any]:

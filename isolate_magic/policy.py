@@ -18,7 +18,7 @@ from isolate_magic.errors import PolicyError
 from isolate_magic.settings import Place
 
 _MOST_PATHS = 1000
-_DERIVED = ("trusted", "input")
+_DERIVED = ("trusted",)
 
 
 def _field(default: Any, kind: settings.Kind, help_: str) -> Any:
@@ -35,8 +35,8 @@ class Policy:
 
     Args:
         extends: a policy, the name of a preset or the path of a TOML file, whose fields hold unless they are
-            given here. The name is not inherited. `trusted` and `input` are inherited if they were given
-            there, else they follow from the other fields anew.
+            given here. The name is not inherited. `trusted` is inherited if it was given
+            there, else it follows from the other fields anew.
         given: the fields.
 
     Raises:
@@ -99,12 +99,9 @@ class Policy:
         "signals are confined too, and it does not start unless all of this holds. Not given: trusted if "
         "`read` and `write` are None, nothing is hidden and `network` is all.",
     )
-    input: bool = _field(
-        None, settings.FLAG, "Whether `input()` may ask the user. Not given: the same as `trusted`."
-    )
 
-    # Which of `trusted` and `input` were given, and so do not follow from the other fields. It is set in each
-    # policy; ClassVar keeps it from being a field.
+    # Whether `trusted` was given, and so does not follow from the other fields. It is set in each policy;
+    # ClassVar keeps it from being a field.
     _told: ClassVar[frozenset[str]] = frozenset()
     __signature__: ClassVar[inspect.Signature]
 
@@ -127,8 +124,6 @@ class Policy:
         if "trusted" not in told:
             opened = values["read"] is None and values["write"] is None and values["network"] == "all"
             values["trusted"] = opened and not values["hidden"]
-        if "input" not in told:
-            values["input"] = values["trusted"]
         for name, value in [*values.items(), ("_told", frozenset(told))]:
             object.__setattr__(self, name, value)
 
@@ -210,7 +205,7 @@ class Policy:
     def but(self, **changes: Any) -> Policy:
         """Return this policy with some fields replaced.
 
-        `trusted` and `input` follow from the other fields unless they were given; None lets them do so again.
+        `trusted` follows from the other fields unless it was given; None lets it do so again.
 
         Raises:
             PolicyError: a field is unknown, or does not take its value.
@@ -343,7 +338,6 @@ PRESETS: dict[str, Policy] = {
         write=(),
         network="none",
         trusted=False,
-        input=False,
         memory="1GiB",
         cpu="5min",
         wall="60s",

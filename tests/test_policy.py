@@ -160,8 +160,8 @@ def test_cpus_are_numbers_or_ranges() -> None:
 
 
 @pytest.mark.parametrize("value", [1, 0, "yes", "true", []])
-def test_trusted_and_input_take_nothing_but_true_and_false(value: Any) -> None:
-    for field in ("trusted", "input"):
+def test_trusted_takes_nothing_but_true_and_false(value: Any) -> None:
+    for field in ("trusted",):
         with pytest.raises(PolicyError, match=f"^{field} = .*True or False"):
             Policy(**{field: value})
 
@@ -257,7 +257,6 @@ def test_everything_can_be_named(folder: Path) -> None:
 def test_a_plain_policy_restricts_nothing() -> None:
     policy = Policy()
     assert policy.trusted
-    assert policy.input
     assert policy.read is policy.write is policy.imports is policy.memory is policy.environment is None
     assert (policy.network, policy.hidden, policy.name) == ("all", (), "")
 
@@ -274,13 +273,10 @@ def test_naming_what_may_be_read_forbids_writing(folder: Path) -> None:
 def test_confined_code_is_not_trusted_unless_that_is_said(folder: Path, change: dict[str, Any]) -> None:
     policy = Policy(**change)
     assert not policy.trusted
-    assert not policy.input
     assert Policy(**change, trusted=True).trusted
-    assert Policy(**change, trusted=True).input
     assert not Policy().but(**change).trusted
     assert Policy(trusted=True).but(**change).trusted
     assert not Policy(trusted=True).but(trusted=None, **change).trusted
-    assert Policy(input=True).but(**change).input
 
 
 def test_limits_leave_code_trusted() -> None:
@@ -288,10 +284,10 @@ def test_limits_leave_code_trusted() -> None:
 
 
 def test_policies_are_frozen_equal_by_what_they_say_and_can_be_copied(folder: Path) -> None:
-    policy = Policy(name="a", read=["data"], memory="1MiB", input=True)
+    policy = Policy(name="a", read=["data"], memory="1MiB")
     with pytest.raises(dataclasses.FrozenInstanceError):
         policy.memory = 3  # type: ignore[misc]
-    same = Policy(name="b", read=[Path("data"), "data"], memory=MIB, input=True)
+    same = Policy(name="b", read=[Path("data"), "data"], memory=MIB)
     assert policy == same
     assert hash(policy) == hash(same)
     assert Policy() == Policy(trusted=True) != Policy(trusted=False)
@@ -387,7 +383,6 @@ def test_presets_are_what_their_names_say() -> None:
     assert PRESETS["offline"].changes(Policy()) == {"network": ("none", "all")}
     untrusted = PRESETS["untrusted"]
     assert not untrusted.trusted
-    assert not untrusted.input
     assert untrusted.read == untrusted.write == ()
     limits = "memory cpu wall processes threads open_files disk output output_rate environment nice"
     assert all(getattr(untrusted, name) is not None for name in limits.split())
@@ -521,7 +516,6 @@ policies = st.builds(
     numa=st.none() | st.integers(0, 3),
     nice=st.none() | st.integers(0, 19),
     trusted=st.none() | st.booleans(),
-    input=st.none() | st.booleans(),
     name=st.sampled_from(["", "x", 'l\'été "q"']),
 )
 
@@ -546,7 +540,7 @@ def test_a_policy_survives_toml_json_and_repr(policy: Policy) -> None:
 @given(policies, policies, policies)
 def test_weaker_is_an_order(one: Policy, two: Policy, three: Policy) -> None:
     assert one.weaker_than(one) == ()
-    assert set(one.weaker_than(Policy(trusted=True, input=True, environment=["*"]))) <= {"read"}
+    assert set(one.weaker_than(Policy(trusted=True, environment=["*"]))) <= {"read"}
     assert "read" not in one.weaker_than(Policy())
     for name in ("network", "imports", "memory", "cpu", "cpus", "nice", "environment"):
         if name not in one.weaker_than(two) and name not in two.weaker_than(three):
@@ -615,7 +609,6 @@ def test_weaker_is_an_order(one: Policy, two: Policy, three: Policy) -> None:
         ("nice", None, 0, False),
         ("trusted", True, False, True),
         ("trusted", False, True, False),
-        ("input", True, False, True),
     ],
 )  # fmt: skip
 def test_each_field_knows_when_it_allows_more(
@@ -623,7 +616,7 @@ def test_each_field_knows_when_it_allows_more(
 ) -> None:
     (folder / "data/link").symlink_to("/etc")
     (folder / "data2").mkdir()
-    fixed: dict[str, Any] = {"trusted": False, "input": False}
+    fixed: dict[str, Any] = {"trusted": False}
     one, two = Policy(**fixed | {field: mine}), Policy(**fixed | {field: theirs})
     assert (field in one.weaker_than(two)) is weaker
 
@@ -637,7 +630,7 @@ def test_the_presets_grow_stricter() -> None:
     trusted, offline, untrusted = PRESETS.values()
     assert untrusted.weaker_than(offline) == offline.weaker_than(trusted) == ()
     assert trusted.weaker_than(offline) == ("network",)
-    assert {"read", "network", "memory", "trusted", "input", "nice"} <= set(trusted.weaker_than(untrusted))
+    assert {"read", "network", "memory", "trusted", "nice"} <= set(trusted.weaker_than(untrusted))
 
 
 def test_changes_say_what_needs_a_restart(folder: Path) -> None:
