@@ -11,6 +11,7 @@ import copyreg
 import opcode
 import sys
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from isolate_magic.errors import NotSupported, TransferError
@@ -25,6 +26,7 @@ from isolate_magic.link.records import record
 from isolate_magic.link.refs import Claim
 from isolate_magic.link.standard import standard_error
 
+_MOST_NAMES = 100_000  # of a class, however many its `__dir__` goes on to give
 _OPERATION = opcode.opmap["BINARY_OP"]
 _IN_PLACE = [name for name, _ in opcode._nb_ops].index("NB_INPLACE_ADD")  # type: ignore[attr-defined]
 _UNARY = (
@@ -91,7 +93,7 @@ class Mirror(type):
 
     def __dir__(cls) -> list[str]:
         claim = cls.__dict__["_isolate_class_"]
-        return list(claim.owner.call(claim, "__dir__", (), {}))
+        return list(islice(claim.owner.call(claim, "__dir__", (), {}), _MOST_NAMES))
 
     def __getitem__(cls, key: Any) -> Any:
         __tracebackhide__ = True

@@ -168,7 +168,8 @@ class _Remembering(Proxy):
 
 def annotations_of(thing: Any) -> dict[str, Any]:
     """Return the annotations of a remote object in a dict of ours, as `functools.wraps` wants them."""
-    return dict(claim_of(thing).owner.get(claim_of(thing), "__annotations__"))  # type: ignore[union-attr]
+    told = claim_of(thing).owner.get(claim_of(thing), "__annotations__")  # type: ignore[union-attr]
+    return {name: told[name] for name in islice(told, _MOST_NAMES)}
 
 
 for _class in (Proxy, Function):  # Python makes empty ones for a class without, at the first look
