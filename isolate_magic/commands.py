@@ -9,9 +9,10 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from isolate_magic.companion import Companion
-from isolate_magic.errors import PolicyError
+from isolate_magic.errors import NotSupported, PolicyError
 from isolate_magic.policy import Policy
 from isolate_magic.session import companions
+from isolate_magic.tracing import traceable
 
 
 @dataclass
@@ -23,12 +24,14 @@ class Order:
         preload: modules to import before the fork, or None.
         policy: a preset or a file, or None.
         follow: whether the file's changes are followed.
+        trace: whether it shall be traceable without a wall too.
     """
 
     name: str | None = None
     preload: tuple[str, ...] | None = None
     policy: str | None = None
     follow: bool = False
+    trace: bool = False
 
     def existing(self) -> Companion:
         """Return the companion that is meant; raises UsageError if there is none."""
@@ -43,6 +46,7 @@ _OPTIONS = {
     "--preload": ("start", "module names, as in --preload numpy,pandas"),
     "--policy": ("start policy", "a preset or a TOML file, as in --policy untrusted"),
     "--policy-file": ("start policy", "a TOML file, as in --policy-file student.toml"),
+    "--trace": ("start restart", ""),
 }
 
 
@@ -65,12 +69,12 @@ def run(line: str) -> Any:
         raise UsageError("give --policy or --policy-file, not both")
     preload = tuple(given["--preload"].split(",")) if "--preload" in given else None
     policy = given.get("--policy", given.get("--policy-file"))
-    order = Order(words[0] if words else None, preload, policy, "--policy-file" in given)
+    order = Order(words[0] if words else None, preload, policy, "--policy-file" in given, "--trace" in given)
     return _DO[command](order)
 
 
 def _split(line: str) -> tuple[list[str], dict[str, str]]:
-    """Part a line into its words and its options, which all have a value."""
+    """Part a line into its words and its options; those that have a value want one."""
     words: list[str] = []
     given: dict[str, str] = {}
     rest = line.split()
@@ -81,9 +85,12 @@ def _split(line: str) -> tuple[list[str], dict[str, str]]:
             continue
         if word not in _OPTIONS:
             raise UsageError(f"%isolate knows no option {word}; there are {', '.join(_OPTIONS)}")
-        if not value:
+        wanted = _OPTIONS[word][1]
+        if value and not wanted:
+            raise UsageError(f"{word} takes no value, and not {value}")
+        if wanted and not value:
             if not rest:
-                raise UsageError(f"{word} wants {_OPTIONS[word][1]}")
+                raise UsageError(f"{word} wants {wanted}")
             value = rest.pop(0)
         given[word] = value.strip("\"'")
     return words, given
@@ -158,11 +165,14 @@ def _start(order: Order) -> None:
         if other:
             found.close()
             found = None
+    if found is not None and found.pid and order.trace:
+        _check_traceable(found)
     if found is None:
         try:
             found = Companion(name, preload=order.preload or (), policy=policy)
         except ValueError as error:
             raise UsageError(str(error)) from None
+    found.traced = found.traced or order.trace
     found.start()
     if order.follow:
         found.follow_policy(str(order.policy))
@@ -170,7 +180,16 @@ def _start(order: Order) -> None:
 
 
 def _restart(order: Order) -> None:
-    print(line_of(order.existing().restart()))
+    companion = order.existing()
+    companion.traced = companion.traced or order.trace
+    print(line_of(companion.restart()))
+
+
+def _check_traceable(companion: Companion) -> None:
+    try:
+        traceable(companion)
+    except NotSupported as error:
+        raise UsageError(str(error)) from None
 
 
 def _stop(order: Order) -> None:

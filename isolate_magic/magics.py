@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -13,10 +13,11 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from isolate_magic import commands, output, spawner
 from isolate_magic.companion import Companion
 from isolate_magic.configuration import Isolate, configure
-from isolate_magic.errors import IsolateError, ProcessTerminationError, TransferError
+from isolate_magic.errors import IsolateError, NotSupported, ProcessTerminationError, TransferError
 from isolate_magic.notebook import ShellSink
 from isolate_magic.output import NullSink
 from isolate_magic.session import byvalue, companions, get_companion, import_isolated
+from isolate_magic.tracing import traceable
 
 
 @magics_class
@@ -59,6 +60,11 @@ class IsolateMagics(Magics):
         metavar="SECONDS",
         help="interrupt the cell after so many seconds, and kill it if it does not end",
     )
+    @argument(
+        "--trace",
+        action="store_true",
+        help="list what the cell has opened, imported, started and connected to, and what was refused",
+    )
     @argument("-q", "--quiet", action="store_true", help="show nothing that the cell prints or displays")
     @cell_magic
     def isolated(self, line: str, cell: str) -> None:
@@ -72,7 +78,7 @@ class IsolateMagics(Magics):
         if missing:
             raise UsageError(f"-i {','.join(missing)}: not defined in this session; nothing was run")
         companion = _companion(options.companion)
-        with _own_traceback():
+        with _own_traceback(), self._traced(companion) if options.trace else nullcontext():
             result = companion.run_cell(
                 cell,
                 number=shell.displayhook.prompt_count,  # right in every IPython 9; execution_count is not
@@ -85,6 +91,23 @@ class IsolateMagics(Magics):
             if result is not None and not options.quiet and not _ends_quietly(cell):
                 shell.displayhook.update_user_ns(result)
             self._bind(companion, outputs, copies)
+
+    @contextmanager
+    def _traced(self, companion: Companion) -> Iterator[None]:
+        """Show what the cell has tried, also if it fails: before the error, then."""
+        try:
+            traceable(companion)
+        except NotSupported as error:
+            raise UsageError(str(error)) from None
+        trace = None
+        try:
+            with companion.tracing() as trace:
+                yield
+        finally:
+            if trace is not None:
+                shell: Any = self.shell
+                shown = {"text/plain": str(trace), "text/html": trace._repr_html_()}
+                shell.display_pub.publish(data=shown, metadata={})
 
     def _bind(self, companion: Companion, outputs: list[str], copies: list[str]) -> None:
         """Bind names of the cell here; first all that can be bound, then complain of the others."""
@@ -110,8 +133,9 @@ class IsolateMagics(Magics):
 
         status     the state of one companion, or of all (the default), and what confines it
         start      start one; --preload numpy,pandas imports modules before the fork; --policy untrusted says
-                   what it may do (a preset or a TOML file); --policy-file FILE too, and follows its changes
-        restart    end it and start a new one; its variables are lost
+                   what it may do (a preset or a TOML file); --policy-file FILE too, and follows its changes;
+                   --trace lets %%isolated --trace follow it, which a policy that builds a wall does anyway
+        restart    end it and start a new one, with --trace as above; its variables are lost
         stop       end it; the next use starts a new one
         interrupt  raise KeyboardInterrupt in what it is doing
         list       the names of all companions

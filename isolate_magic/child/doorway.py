@@ -23,13 +23,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from isolate_magic.child import connector, notify
-from isolate_magic.link import bulk
+from isolate_magic.child import connector, notify, tries
 
 MOST_PENDING = 128
 """Connects that may wait for the host at once; one more is told EAGAIN. All the answers fit into the lane."""
 
-_LONGEST = 128  # sizeof(struct sockaddr_storage)
 _INET = (socket.AF_INET, socket.AF_INET6)
 _STREAMS = (socket.IPPROTO_TCP, 262)  # IPPROTO_MPTCP
 _ESTABLISHED, _SYN_SENT, _CLOSE = 1, 2, 7  # net/tcp_states.h
@@ -40,8 +38,6 @@ _OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 4), (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 4),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4), (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 4),
 )  # fmt: skip
-
-_TRACED = ("open", "creat", "openat", "openat2", "execve", "execveat")
 
 Record = dict[str, Any]
 
@@ -65,6 +61,8 @@ class Doorway:
         lane_send: sends one packet to the host.
         inside: the companion has a network namespace of its own (tier N), so that what the host does not
             want is done there: Unix sockets, datagrams, and servers on its own loopback.
+        asks: the policy lists addresses, so the host decides. Otherwise the kernel goes on with each connect,
+            for no socket of the host's is ever handed over: it reaches what is in its own network.
         proc: a descriptor of a /proc that counts processes as this process does; by default the one at
             /proc. It becomes the current directory.
         record: called with what is opened, started and connected to, while somebody traces; may be
@@ -77,11 +75,13 @@ class Doorway:
         lane_send: Callable[[bytes], None],
         *,
         inside: bool,
+        asks: bool = True,
         proc: int | None = None,
         record: Callable[[Record], None] | None = None,
     ) -> None:
         self.listener = listener
         self.inside = inside
+        self.asks = asks
         self.record = record
         self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if proc is None else proc
         os.fchdir(self._proc)  # for `connector`
@@ -95,30 +95,34 @@ class Doorway:
 
     # ------------------------------------------------------------ from the companion
 
-    def ready(self) -> bool:
-        """Handle one waiting call, if there is one; never waits.
+    def ready(self, most: int = 1) -> bool:
+        """Handle waiting calls, if there are any; never waits.
+
+        Args:
+            most: how many at once.
 
         Returns:
             False when no process is left under the filter: close the listener then.
         """
-        events = dict(self._poll.poll(0)).get(self.listener, 0)
-        if events & select.POLLIN:
+        for _ in range(most):
+            events = dict(self._poll.poll(0)).get(self.listener, 0)
+            if not events & select.POLLIN:
+                if events:
+                    self._pending.clear()
+                return not events
             call = notify.receive(self.listener)
             if call is not None:
                 self._handle(call)
-            return True
-        if events:
-            self._pending.clear()
-        return not events
+        return True
 
     def _handle(self, call: notify.Notification) -> None:
-        if call.call == "connect":
+        if call.call == "connect" and self.asks:
             try:
                 self._connect(call)
             except OSError as error:
                 self._refuse(call.id, error.errno or errno.EACCES)
             return
-        if call.call not in _TRACED:
+        if call.call not in tries.CALLS:
             self._refuse(call.id, errno.ENOSYS)
             return
         if self.record is not None:
@@ -127,26 +131,24 @@ class Doorway:
 
     def _connect(self, call: notify.Notification) -> None:
         """Ask the host about one connect; raises the OSError that the caller is to see."""
-        fd, length = _int(call.args[0]), _int(call.args[2])
+        fd, length = tries.integer(call.args[0]), tries.integer(call.args[2])
         if _look(self._proc, call.pid, fd) != "socket":
             raise OSError(errno.ENOTSOCK, "not a socket")
-        name = _sockaddr(call.pid, call.args[1], length)
+        name = tries.sockaddr(call.pid, call.args[1], length)
         family = int.from_bytes(name[:2], sys.byteorder)
         with _take(self._proc, call.pid, fd) as taken:
             if not notify.valid(self.listener, call.id):
                 return
+            self._note("connect", tries.spelled(name), call.pid)
             if taken.family not in _INET or taken.type != socket.SOCK_STREAM:
-                self._other(call, taken, name, family)
+                self._other(call, taken, name)
                 return
             knock = _knock(self._proc, call.pid, fd, taken, name)
             address, port = _inet(taken, family, name)
-        self._note("connect", f"[{address}]:{port}" if ":" in address else f"{address}:{port}", call.pid)
         self._ask(call.id, knock, family, address, port)
 
-    def _other(self, call: notify.Notification, taken: socket.socket, name: bytes, family: int) -> None:
+    def _other(self, call: notify.Notification, taken: socket.socket, name: bytes) -> None:
         """Connect what is no TCP in the companion's own namespaces, or refuse it."""
-        if family == socket.AF_UNIX:
-            self._note("connect", f"unix:{os.fsdecode(name[2:].rstrip(bytes(1)))}", call.pid)
         if not self.inside:
             raise OSError(errno.EACCES, "no such socket may connect")
         self._connect_inside(call.id, call.pid, taken, name)
@@ -211,6 +213,8 @@ class Doorway:
         Returns:
             False for a packet of another kind, whose descriptors stay the caller's.
         """
+        if not self.asks:
+            return False
         said = msgspec.json.decode(packet)
         verb = said.get("do")
         if verb == "connected" and fds:
@@ -284,33 +288,17 @@ class Doorway:
     # ------------------------------------------------------------ the trace
 
     def _trace(self, call: notify.Notification) -> None:
-        """Note what a call opens or starts; the caller may lie about it, so nothing is decided on it."""
-        at = call.call in ("openat", "openat2", "execveat")
-        directory, place, rest = (_int(call.args[0]), *call.args[1:3]) if at else (-100, *call.args[:2])
+        """Note what a call tries; nothing is decided on it, for the caller may lie."""
         try:
-            target = notify.absolute(self._proc, call.pid, directory, notify.path(call.pid, place))
-            kind = "start" if call.call.startswith("exec") else self._way(call, rest)
+            kind, target = tries.tried(self._proc, call)
         except OSError:
             return  # the kernel will tell the caller what is wrong with its address
-        if notify.valid(self.listener, call.id):
+        if target and notify.valid(self.listener, call.id):
             self._note(kind, target, call.pid)
 
-    def _way(self, call: notify.Notification, flags: int) -> str:
-        if call.call == "creat":
-            return "write"
-        if call.call == "openat2":  # struct open_how begins with the flags
-            flags = int.from_bytes(bulk.fetch_bytes(call.pid, flags, 8), "little")
-        changes = flags & os.O_ACCMODE or flags & (os.O_CREAT | os.O_TRUNC)
-        return "write" if changes and not flags & os.O_PATH else "read"
-
     def _note(self, kind: str, target: str, pid: int) -> None:
-        if self.record is not None:
+        if self.record is not None and target:
             self.record({"kind": kind, "target": target, "pid": pid})
-
-
-def _int(argument: int) -> int:
-    """Read a register as the C int that the kernel takes from it."""
-    return (argument & 0xFFFFFFFF) - (1 << 32 if argument & 0x80000000 else 0)
 
 
 def _look(proc: int, pid: int, fd: int) -> str:
@@ -321,15 +309,6 @@ def _look(proc: int, pid: int, fd: int) -> str:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
     except PermissionError:
         raise OSError(errno.EACCES, "no right to look at the process") from None
-
-
-def _sockaddr(pid: int, place: int, length: int) -> bytes:
-    if not 0 <= length <= _LONGEST:
-        raise OSError(errno.EINVAL, "not the length of a sockaddr")
-    try:
-        return bulk.fetch_bytes(pid, place, length) if length else b""
-    except OSError as error:
-        raise OSError(errno.EFAULT if error.errno == errno.EFAULT else errno.EACCES, "not read") from None
 
 
 def _take(proc: int, pid: int, number: int) -> socket.socket:

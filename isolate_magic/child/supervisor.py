@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import select
 import signal
@@ -20,13 +21,16 @@ from typing import Any
 
 from isolate_magic.child import landlock, linux
 from isolate_magic.child.confinement import Ground, Refused
-from isolate_magic.child.doorway import Doorway
+from isolate_magic.child.doorway import Doorway, Record
+from isolate_magic.child.notes import Notes
 from isolate_magic.child.tree import Tree, sweep
-from isolate_magic.child.watchdog import Limits, Verdict, Watchdog
+from isolate_magic.child.watchdog import Limits, Verdict, Watchdog, wake_promptly
 from isolate_magic.link import descriptors
 
 _PACKET = 1 << 16
 _SIGNALS_ABI = 6
+_CALLS_AT_ONCE = 64  # that are answered before a look at anything else
+_PATIENCE = 1.0  # seconds that the host may take for the last records of a trace
 
 
 def run(
@@ -51,10 +55,11 @@ def run(
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     ground = Ground(start["plan"], start["cwd"])
     try:
+        tree = Tree(os.getpid(), proc)
+        watchdog = Watchdog(tree, Limits.parsed(ground.plan["limits"]))  # while its folders can be seen
+        wake_promptly()
         ground.enter()
         linux.die_with_parent(start["zygote"])  # new rights have switched that off (prctl(2))
-        tree = Tree(os.getpid(), proc)
-        watchdog = Watchdog(tree, Limits.parsed(ground.plan["limits"]))
         pid, init, ready = _start(ground, answer, lane, proc, work)
         tree.ignore = frozenset([init[0]] if init else ())
         for fd in fds:  # the ends of the worker's pipes and sockets: the host must see them close
@@ -147,6 +152,7 @@ class Supervisor:
         self.answer = answer
         self.why: dict[str, Any] | None = None
         self.doorway: Doorway | None = None
+        self.notes = Notes(self._send)
         self.pidfd = os.pidfd_open(pid)
         self.proc = proc
         self.tree = tree
@@ -178,7 +184,13 @@ class Supervisor:
             os.kill(self.pid, signal.SIGKILL)
             return False
         if fds:
-            self.doorway = Doorway(fds[0], self._send, inside=self.ground.namespaced, proc=self.proc)
+            self.doorway = Doorway(
+                fds[0],
+                self._send,
+                inside=self.ground.namespaced,
+                asks=self.ground.plan["network"] == "listed",
+                proc=self.proc,
+            )
             self.poll.register(fds[0], select.POLLIN)
         told["pid"] = self.pid
         socket.send_fds(self.answer, [json.dumps(told).encode()], [self.pidfd])
@@ -186,24 +198,27 @@ class Supervisor:
         return True
 
     def _look_after(self) -> None:
+        """Serve until the worker ends; limits are looked at when it is time, however much comes."""
         limited = self.ground.plan["watched"]
+        due = 0.0
         while True:
-            delay = self.watchdog.delay() if limited else None
-            events = self.poll.poll(None if delay is None else max(1, round(delay * 1000)))
-            for fd, _ in events:
-                if fd == self.pidfd:
-                    return
-                if self.lane is not None and fd == self.lane.fileno():
-                    limited = self._hear() or limited
-                elif self.doorway is not None and not self.doorway.ready():
-                    self.poll.unregister(fd)  # nobody is left under the filter
-                    os.close(fd)
-                    self.doorway = None
-            if limited:
+            if limited and time.monotonic() >= due:
                 verdict = self.watchdog.look(time.monotonic())
                 if verdict is not None:
                     self._strike(verdict)
                     return
+                due = time.monotonic() + self.watchdog.delay()
+            left = max(0, math.ceil((due - time.monotonic()) * 1000)) if limited else None
+            events = [fd for fd, _ in self.poll.poll(left)]
+            if self.pidfd in events:
+                return
+            if self.lane is not None and self.lane.fileno() in events:
+                events.remove(self.lane.fileno())
+                limited = self._hear() or limited
+            if events and self.doorway is not None and not self.doorway.ready(_CALLS_AT_ONCE):
+                self.poll.unregister(self.doorway.listener)  # nobody is left under the filter
+                os.close(self.doorway.listener)
+                self.doorway = None
 
     def _strike(self, verdict: Verdict) -> None:
         self.why = {"kind": verdict.kind, "reason": verdict.text}
@@ -217,10 +232,23 @@ class Supervisor:
             raise BrokenPipeError(errno.EPIPE, "the host has closed the lane")
         self.lane.send(packet, socket.MSG_DONTWAIT)
 
-    def _note(self, record: dict[str, Any]) -> None:
+    def _note(self, record: Record) -> None:
+        self.notes.take(record["kind"], record["target"])
+
+    def _trace(self, on: bool, number: int) -> None:
+        """Switch the trace, and tell the host that it has all until now."""
+        self._tell_all(number)
+        if self.doorway is not None and on != (self.doorway.record is not None):
+            self.notes.clear()
+            self.doorway.record = self._note if on else None
+
+    def _tell_all(self, number: int) -> None:
+        """Send the records that are left, and how many are lost."""
+        self.notes.flush(self.lane, _PATIENCE)
+        told = {"do": "traced", "number": number, "dropped": self.notes.lost}
         try:
-            self._send(json.dumps({"do": "record", **record}).encode("utf-8", "replace"))
-        except OSError:  # a trace that nobody reads is not worth a wait
+            self._send(json.dumps(told).encode())
+        except OSError:  # it waits no longer than it likes
             return
 
     def _hear(self) -> bool:
@@ -232,6 +260,7 @@ class Supervisor:
             self.lane.close()
             self.lane = None
             if self.doorway is not None:
+                self.doorway.record = None
                 self.doorway.refuse_all()
             return False
         if self.doorway is not None and self.doorway.attend(packet, fds):
@@ -242,8 +271,8 @@ class Supervisor:
         if message["do"] == "limits":
             self.watchdog.replace(Limits.parsed(message["limits"]))
             return True
-        if message["do"] == "trace" and self.doorway is not None:
-            self.doorway.record = self._note if message["on"] else None
+        if message["do"] == "trace":
+            self._trace(message["on"], message["number"])
         return False
 
     # ------------------------------------------------------------ the end
@@ -262,6 +291,7 @@ class Supervisor:
         peak = max(usage.ru_maxrss * 1024, self.watchdog.peak)
         told: dict[str, Any] = {"status": status, "peak": peak, "why": self.why, "clean": clean}
         told |= {"cpu": self.watchdog.cpu, "curve": self.watchdog.curve}
+        self._tell_all(0)
         self.answer.send(json.dumps(told).encode())
 
 

@@ -138,6 +138,7 @@ def house(
     inside: bool = False,
     tracing: bool = False,
     tethered: bool = True,
+    asks: bool = True,
 ) -> Iterator[House]:
     """Run `work` in a confined process with a supervisor."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -148,7 +149,7 @@ def house(
         try:
             here.close()
             os.close(reading)
-            supervise(there, writing, work, inside, tracing)
+            supervise(there, writing, work, inside, tracing, asks)
             status = 0
         except BaseException:
             traceback.print_exc()
@@ -161,7 +162,9 @@ def house(
         yield made
 
 
-def supervise(lane: socket.socket, result: int, work: Callable[[], Any], inside: bool, tracing: bool) -> None:
+def supervise(
+    lane: socket.socket, result: int, work: Callable[[], Any], inside: bool, tracing: bool, asks: bool
+) -> None:
     ours, theirs = socket.socketpair()
     worker = os.fork()
     if worker == 0:
@@ -183,7 +186,7 @@ def supervise(lane: socket.socket, result: int, work: Callable[[], Any], inside:
     os.close(result)
     listener = socket.recv_fds(ours, 1, 1)[1][0]
     lane.send(json.dumps({"do": "worker", "pid": worker}).encode())
-    doorway = Doorway(listener, lambda packet: lane.send(packet) and None, inside=inside)
+    doorway = Doorway(listener, lambda packet: lane.send(packet) and None, inside=inside, asks=asks)
     if tracing:
         doorway.record = lambda record: lane.send(json.dumps({"do": "record", **record}).encode()) and None
     ours.send(b"x")
@@ -729,10 +732,10 @@ def test_an_answer_for_a_caller_that_has_gone_is_dropped(greeter: tuple[str, int
         until(lambda: home.asked)
         os.kill(int(children.read_text()), signal.SIGKILL)
         until(lambda: len(home.asked) == 2)
-        for packet in home.asked:  # the first caller is gone; nobody ever asked with the id 1
-            home.dialer.attend(packet, home.reply)
-        with closing(socket.create_connection(greeter)) as stray:
+        with closing(socket.create_connection(greeter)) as stray:  # nobody ever asked with the id 1
             home.reply(json.dumps({"do": "connected", "id": 1}).encode(), stray)
+        for packet in home.asked:  # the first caller is gone
+            home.dialer.attend(packet, home.reply)
         assert home.result() == "hello"
 
 
@@ -789,6 +792,29 @@ def test_the_trace_names_what_is_opened_started_and_connected_to(
     ]
     assert ("start", true) in found
     assert ("connect", entry(server)) in found
+
+
+def test_without_a_list_of_addresses_the_kernel_connects_and_nobody_is_asked(
+    server: socket.socket, tmp_path: Path
+) -> None:
+    def work() -> Any:
+        with socket.create_connection(server.getsockname()) as made:
+            reached = made.getpeername()[1]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            datagrams.connect(("127.0.0.1", 9))
+        with socket.socket(socket.AF_UNIX) as made, socket.socket(socket.AF_UNIX) as other:
+            codes = [
+                code_of(lambda: made.connect(str(tmp_path / "absent"))),
+                code_of(lambda: other.connect(b"\0x")),
+            ]
+        with socket.socket() as made:
+            return [reached, *codes, raw_connect(made.fileno(), ctypes.c_void_p(8), 16)]
+
+    with house(work, tracing=True, asks=False) as home:
+        assert home.result() == [server.getsockname()[1], "ENOENT", "ECONNREFUSED", "EFAULT"]
+        found = [target for kind, target in home.records() if kind == "connect"]
+        assert home.asked == []
+    assert found == [entry(server), "127.0.0.1:9", f"unix:{tmp_path}/absent", "unix:@x"]
 
 
 def test_a_traced_open_costs_well_under_a_millisecond() -> None:
