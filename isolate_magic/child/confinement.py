@@ -22,7 +22,7 @@ _NAMES = {
     _NEWCGROUP: "cgroup",
 }  # fmt: skip
 _OFFLINE_LOSES = (1 << 12) | (1 << 13) | (1 << 19) | (1 << 21)  # NET_ADMIN, NET_RAW, SYS_PTRACE, SYS_ADMIN
-_SIGNALS_ABI, _TCP_ABI = 6, 4
+_SIGNALS_ABI, _PATH_SOCKETS_ABI = 6, 9
 _WATCHED = ("DATA", "CPU")  # limits that the supervisor enforces, so that they can be eased while it runs
 _VICTIM = 500  # oom_score_adj: the companion is to go before the main session
 
@@ -150,10 +150,12 @@ class Ground:
     def _worsen(self) -> None:
         """Be the first to go when memory runs out, and the last to be served."""
         plan = self.plan
-        try:
-            _write("/proc/self/oom_score_adj", str(_VICTIM))
-        except OSError:  # no /proc to write to: a courtesy to the host, no wall
-            pass
+        for proc in ("/proc", f"{root.OLD}/proc"):
+            try:
+                _write(f"{proc}/self/oom_score_adj", str(_VICTIM))
+                break
+            except OSError:  # no /proc to write to: a courtesy to the host, no wall
+                continue
         if plan["cpus"]:
             os.sched_setaffinity(0, plan["cpus"])
         if plan["nodes"]:
@@ -269,11 +271,15 @@ def _inside(files: dict[str, Any]) -> list[str]:
 
 def _program(plan: dict[str, Any], namespaced: bool, other_uid: bool, notify: frozenset[str]) -> bytes:
     if plan["seccomp"] != "wall":
-        return seccomp.tracing(notify) if notify else seccomp.offline()
+        return seccomp.tracing(notify) if notify or plan["seccomp"] == "tracing" else seccomp.offline()
     listed = plan["network"] == "listed"
     # Without a supervisor that looks at it, no connect may happen: sockets of the host's are about then.
     inside = namespaced and (notify or not listed)
-    sockets: Any = "inside" if inside else "tcp" if listed else "pairs"
+    # A UNIX socket in a folder that is shown leads to its server; Landlock knows of that from version 9 on.
+    files = plan["files"]
+    bare = files["rooted"] and not (files["read"] or files["write"])
+    own = "inside" if bare or landlock.supports(_PATH_SOCKETS_ABI) else "loopback"
+    sockets: Any = own if inside else "tcp" if listed else "pairs"
     profile = seccomp.Profile(
         sockets=sockets,
         notify=notify,
@@ -281,6 +287,7 @@ def _program(plan: dict[str, Any], namespaced: bool, other_uid: bool, notify: fr
         own_pids=namespaced,
         own_files=namespaced and plan["files"]["rooted"],
         own_uid=other_uid,
+        pinned=bool(plan["cpus"]),
     )
     return seccomp.program(profile)
 

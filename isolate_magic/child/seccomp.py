@@ -35,7 +35,7 @@ _KILL_PROCESS, _ERRNO, _USER_NOTIF, _ALLOW = 0x80000000, 0x00050000, 0x7FC00000,
 _SET_MODE_FILTER, _GET_ACTION_AVAIL = 1, 2
 _NEW_LISTENER, _WAIT_KILLABLE_RECV = 1 << 3, 1 << 5
 
-Sockets = Literal["none", "pairs", "inside", "tcp"]
+Sockets = Literal["none", "pairs", "inside", "loopback", "tcp"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Profile:
     Args:
         sockets: `none`; `pairs`: socketpair(2) of streams only; `tcp`: these, and TCP sockets whose
             connect(2) the listener answers; `inside`: UNIX, TCP and UDP sockets, for a network namespace of
-            its own.
+            its own; `loopback`: the same, but of UNIX only `pairs`, where files show sockets of others.
         forks: it may start processes. Threads it always may.
         execs: it may run other programs.
         notify: names of calls that are allowed only by the listener's answer.
@@ -57,6 +57,7 @@ class Profile:
             out if `notify` names them.
         own_uid: nobody else has its uid, so chmod and chown, which only a file's owner may do, reach no file
             of others. A time or an attribute may be set by whoever may write (utimensat(2), xattr(7)).
+        pinned: it stays on the CPUs that it was given.
     """
 
     sockets: Sockets = "pairs"
@@ -66,6 +67,7 @@ class Profile:
     own_pids: bool = False
     own_files: bool = False
     own_uid: bool = False
+    pinned: bool = False
 
 
 # Allowed whatever the arguments: the common container default without what numerical work does not use.
@@ -98,11 +100,8 @@ landlock_create_ruleset landlock_add_rule landlock_restrict_self
 sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg shutdown getsockname getpeername setsockopt getsockopt
 """
 _OWNERS = "chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat"
-_METADATA = """
-chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat utimensat
-setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat
-inotify_add_watch
-"""
+_METADATA = f"""{_OWNERS} utime utimes futimesat utimensat inotify_add_watch
+setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat"""
 # Not allowed, and programs expect to hear that they may not, rather than that the call is missing.
 _FORBIDDEN = "ptrace unshare setns chroot settimeofday clock_settime"
 _ADDRESSED = "bind listen accept accept4"
@@ -159,6 +158,7 @@ def program(profile: Profile, machine: str | None = None) -> bytes:
         OSError: no numbers are known for this machine.
     """
     rules = {**_calls(profile), **_on_files(profile), **_on_others(profile), **_on_sockets(profile)}
+    rules |= {"sched_setaffinity": _fail(errno.EPERM)} if profile.pinned else {}
     for name in profile.notify:
         syscalls.number(name, "x86_64")
         rules[name] = _asking(rules.get(name, _fail(errno.ENOSYS)))
@@ -286,18 +286,18 @@ def _on_sockets(profile: Profile) -> dict[str, Block]:
         "sendto": _any_bit(3, _FASTOPEN, refuse, allow),
         "sendmmsg": _any_bit(3, _FASTOPEN, refuse, allow),
     }
-    if profile.sockets == "inside":
+    # A datagram pair reaches any path socket by sendmsg(2) with a name; a stream cannot.
+    streams = _one_of(0, [_UNIX], _one_of(1, [_STREAM], allow, refuse, mask=_TYPE), _no_family())
+    if profile.sockets in ("inside", "loopback"):
         local = _one_of(1, [_STREAM, _DGRAM, _SEQPACKET], allow, refuse, mask=_TYPE)
+        inside = profile.sockets == "inside"
+        internet = _one_of(0, [_INET, _INET6], _internet(_DGRAM), _no_family())
         return {
             **dict.fromkeys(addressed, allow),
             **sends,
-            "socket": _one_of(
-                0, [_UNIX], local, _one_of(0, [_INET, _INET6], _internet(_DGRAM), _no_family())
-            ),
-            "socketpair": _one_of(0, [_UNIX], local, _no_family()),
+            "socket": _one_of(0, [_UNIX], local if inside else refuse, internet),
+            "socketpair": _one_of(0, [_UNIX], local, _no_family()) if inside else streams,
         }
-    # A datagram pair reaches any path socket by sendmsg(2) with a name; a stream cannot.
-    streams = _one_of(0, [_UNIX], _one_of(1, [_STREAM], allow, refuse, mask=_TYPE), _no_family())
     rules = {
         **dict.fromkeys(addressed, refuse),
         "socket": refuse,
