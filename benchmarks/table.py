@@ -15,7 +15,7 @@ from benchmarks.harness import Figure
 from benchmarks.targets import ROWS, Row, Target
 
 _DISTURBED = 0.15
-_SCALES = {"us": 1e6, "ms": 1e3, "MB": 1e-6}
+_SCALES = {"us": 1e6, "ms": 1e3, "MB": 1e-6, "%": 1e2}
 _PACKAGES = ("isolate_magic", "ipykernel", "jupyter_client", "rpyc", "numpy", "pandas")
 _UNITS = {"us": "µs"}
 _NOTED = "ours, none alive"  # stands in the row above already; the ratio names it
@@ -51,14 +51,14 @@ def _check(row: Row, target: Target, values: Mapping[str, float | None]) -> dict
     if ours and other:
         # For a speed, more is better: a ratio of speeds has to be turned round.
         better = ours / other if row.unit == "GB/s" else other / ours
-        reached = {"value": ours, "times": 1 / better, "faster": better}[target.kind]
+        reached = {"value": ours, "times": 1 / better, "faster": better, "above": ours - other}[target.kind]
     met = None
     if reached is not None and target.bound is not None:
         met = reached >= target.bound if target.kind == "faster" else reached <= target.bound
     return {
         "reached": reached, "bound": target.bound, "met": met, "kind": target.kind,
         "at_least": target.kind == "faster", "peer": target.peer,
-        "unit": row.unit if target.kind == "value" else "speed" if row.unit == "GB/s" else "x",
+        "unit": row.unit if target.kind in ("value", "above") else "speed" if row.unit == "GB/s" else "x",
     }  # fmt: skip
 
 
@@ -71,7 +71,10 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _quantity(check: Mapping[str, Any], value: float | None) -> str:
+def _quantity(check: Mapping[str, Any], value: float) -> str:
+    if check["kind"] == "above":
+        sign = "+" if value >= 0 else "-"
+        return f"{sign}{_number(abs(value))} {_UNITS.get(check['unit'], check['unit'])}"
     if check["unit"] == "speed":
         return f"{_number(value)} x the speed of the {check['peer']}"
     return f"{_number(value)} x {'faster than ' if check['at_least'] else ''}{check['peer']}"
@@ -81,7 +84,9 @@ def _verdict(check: Mapping[str, Any]) -> str:
     if check["bound"] is None:
         return ""
     sign = "at least" if check["at_least"] else "at most"
-    bound = f"{sign} {check['bound']:g}" + (" x" if check["kind"] != "value" else f" {check['unit']}")
+    bound = f"{sign} {check['bound']:g}" + (
+        f" {check['unit']}" if check["kind"] in ("value", "above") else " x"
+    )
     return f"{bound}: {'not measured' if check['met'] is None else 'met' if check['met'] else 'missed'}"
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from benchmarks import bulk, calls
+from benchmarks import bulk, calls, confined
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Target:
     Attributes:
         bound: the number to reach.
         kind: `times`: ours divided by the peer's; `faster`: the peer's divided by ours; `value`: ours
-            itself, in the row's unit. `faster` wants at least the bound, the others at most.
+            itself, in the row's unit; `above`: ours less the peer's, in that unit. `faster` wants at least
+            the bound, the others at most.
         peer: the column of the other figure.
     """
 
@@ -31,7 +32,7 @@ class Row:
     Attributes:
         section: the table that it belongs to.
         title: what is measured.
-        unit: `us`, `ms`, `MB` or `GB/s`.
+        unit: `us`, `ms`, `MB`, `%` or `GB/s`.
         ours: the figure that is ours.
         peers: the figures of the others, by column.
         targets: what to reach; with a bound of None the ratio is shown and nothing asked.
@@ -102,6 +103,46 @@ def _sharing(step: str, megabytes: int) -> Row:
     return Row("Arrays shared", title, "ms", f"{step} {megabytes} ours", peers, target)
 
 
+def _confined(table: str, unit: str, title: str, figure: str, *targets: Target) -> tuple[Row, ...]:
+    peers = {confined.FREE: f"{figure} {confined.FREE}"}
+    return tuple(
+        Row(f"Confined {table}", f"{title}, tier {tier}", unit, f"{figure} tier {tier}", peers, targets)
+        for tier in confined.TIERS
+    )
+
+
+def _confined_start(title: str, figure: str, bound: float | None) -> tuple[Row, ...]:
+    target = Target(bound, "above", confined.FREE)
+    return (
+        *_confined("starts", "ms", f"{title}, bare", f"{figure} bare", target),
+        *_confined("starts", "ms", f"{title}, numpy and pandas", f"{figure} loaded", target),
+    )
+
+
+def _confined_work(what: str) -> tuple[Row, ...]:
+    plain = _confined("work", "ms", f"numpy: {what}", what, Target(1.03, "times", confined.FREE))
+    return (*plain, *(replace(row, title=f"{row.title}, nice 5", ours=f"{row.ours}, nice") for row in plain))
+
+
+def _confined_all() -> tuple[Row, ...]:
+    times, above = Target(None, "times", confined.FREE), Target(None, "above", confined.FREE)
+    states = {"idle": "nothing happens", "busy": "it computes"}
+    return (
+        *_confined_start("fork to first cell", "fork", 15),
+        *_confined_start("`restart` to first cell", "restart", None),
+        *(row for what in confined.WORK for row in _confined_work(what)),
+        *_confined("calls", "us", "call, int to int", "call", times),
+        *(row for what, it in confined.CALLS.items() for row in _confined("calls", "us", it, what, times)),
+        *_confined("memory", "MB", "one more, bare", "weight bare", above),
+        *_confined("memory", "MB", "one more, numpy and pandas", "weight loaded", above),
+        *(
+            Row("Confined supervisor", f"CPU used while {said}, tier {tier}", "%", f"{state} tier {tier}")
+            for state, said in states.items()
+            for tier in confined.TIERS
+        ),
+    )  # fmt: skip
+
+
 ROWS = (
     *(row for place in calls.PLACES for row in _calls(place)),
     Row(
@@ -143,4 +184,5 @@ ROWS = (
         (Target(None, "times", "ipykernel"),),
     ),
     Row("Memory", "the zygote, once for all of them", "MB", "zygote ours"),
+    *_confined_all(),
 )  # fmt: skip
