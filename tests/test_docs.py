@@ -58,3 +58,12 @@ def test_the_protocol_page_lists_every_frame_and_value() -> None:
     for name, cls in vars(frames).items():
         if isinstance(cls, type) and issubclass(cls, frames.Wire) and cls is not frames.Wire:
             assert re.search(rf"\b{name}\b", text, re.IGNORECASE), name
+
+
+def test_the_sandbox_page_lists_every_field_of_a_policy() -> None:
+    from isolate_magic.policy import fields_table
+
+    text = (ROOT / "docs" / "sandbox.md").read_text()
+    for name, takes, default, says in fields_table():
+        row = f"| `{name}` | {takes} | {default.strip(chr(39)) or 'empty'} | {says} |"
+        assert row in text, f"docs/sandbox.md wants this row: {row}"
