@@ -12,7 +12,7 @@ import pytest
 import isolate_magic
 
 ROOT = Path(isolate_magic.__file__).parent
-FACES = {"magics", "notebook", "commands", "configuration"}
+FACES = {"__main__", "magics", "notebook", "commands", "configuration"}
 SHARED = {"errors", "_version", "origins", "patterns", "policy", "quantities", "refusals", "settings"}
 
 
