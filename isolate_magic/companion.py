@@ -36,8 +36,7 @@ class Companion:
     Args:
         name: its name in messages, 1 to 60 letters, digits, `_`, `.` and `-`; taken until it is closed.
         preload: modules to import before the process is forked, so that every start has them ready.
-        env: environment variables beside the allowed ones (`isolate_magic.spawner.ENVIRONMENT`, or those that
-            the policy names).
+        env: environment variables beside those that the policy lets through.
         policy: what it may reach and use: a `Policy`, a preset (`trusted`, `offline`, `untrusted`) or
             the path of a TOML file; `trusted` by default, or what an administrator has configured.
         traced: whether `tracing` can follow it though its policy builds no wall; sudo does not work then.
@@ -136,7 +135,7 @@ class Companion:
         """Start the process, if there is none, and return self.
 
         Raises:
-                StartError: a module of `preload` cannot be imported, or the system refuses a process.
+            StartError: a module of `preload` cannot be imported, or the system refuses a process.
             ConfinementError: the policy needs a layer that cannot be had here; the text tells the cure.
         """
         self._living()
@@ -179,7 +178,7 @@ class Companion:
         with self._lock:
             new = rules.admit(Policy.of(policy))
             process = self._alive()
-            answer = amend(process, new) if process is not None else Amendment((), ())
+            answer = amend(process, new) if process is not None else Amendment((), (), False)
             self.policy = new
             return answer
 
@@ -244,7 +243,9 @@ class Companion:
             source: as in `run`.
             number: the prompt number; 0 counts by itself.
             lines_before: lines of the visible cell above the source.
-            push, timeout, sink: as in `run`.
+            push: as in `run`.
+            timeout: as in `run`.
+            sink: as in `run`.
             silent: whether the value of the last expression stays unshown.
         """
         __tracebackhide__ = True
@@ -287,8 +288,7 @@ class Companion:
 
         Args:
             name: the module's full name.
-            path: folders to look in instead of `sys.path`; relative ones count from the companion's
-                own working directory.
+            path: folders to look in instead of `sys.path`; relative ones count from its own directory.
 
         Raises:
             ModuleNotFoundError: there is no such module.

@@ -22,7 +22,7 @@ from isolate_magic.deadlines import ANSWER, SEND, Deadline
 from isolate_magic.desk import Desk
 from isolate_magic.errors import StaleProxyError, TransferError
 from isolate_magic.filtering import filter_bundle
-from isolate_magic.inbox import Inbox
+from isolate_magic.inbox import Inbox, title
 from isolate_magic.interrupts import Hold, in_main_thread
 from isolate_magic.link import frames as f
 from isolate_magic.link import values
@@ -32,6 +32,7 @@ from isolate_magic.link.proxy import claim_of, isproxy
 from isolate_magic.link.refs import Claim, Lent, take
 from isolate_magic.link.restoring import Given
 from isolate_magic.revival import Revival
+from isolate_magic.timelimit import Wall
 
 _PLAIN = values.PLAIN
 _NOTHING: dict[str, Any] = {}
@@ -86,6 +87,7 @@ class Conversation(Inbox):
         self.arguments = Arguments(self)
         self.desk = Desk(self)
         self.awaits = Awaits(self)
+        self.wall = Wall(process)
         self.poured = self.desk.poured
         self.renew: Any = None
         self.latest = 0  # the request made last: what was looked at before it may have changed
@@ -292,7 +294,7 @@ class Conversation(Inbox):
             number: the request's number.
             packet: the encoded request.
             what: for the report, object and method, and the request of ours that this one is inside.
-            limited: whether a question of the host's own has a deadline.
+            limited: whether the policy's limit holds, or a deadline for a question of the host's own.
 
         Returns:
             the `Reply` or `Failure`.
@@ -305,6 +307,8 @@ class Conversation(Inbox):
                 return self.ask_for(number, packet, what, False)
             finally:
                 deadline.cancel()
+        if limited and self.process.policy.wall is not None and not what[2]:
+            return self.wall.ask(number, title(what), lambda: self.ask_for(number, packet, what, False))
         if not in_main_thread():
             job = jobs.get(get_ident()) if jobs else None
             if job is None:

@@ -300,7 +300,12 @@ class Inbox(Peer):
         slot = self.slots.get(self.innermost())
         if slot is None:
             return ""
-        claim, name, _ = slot.what
-        if claim.number == 1:
-            return str(claim.label) if name in ("execute", "run") else _NAMED.get(name, name)
-        return f"{claim.label}.{name}" if name else f"{claim.label}()"
+        return title(slot.what)
+
+
+def title(what: tuple[Any, str, int]) -> str:
+    """Say what a request is, in the words of a report."""
+    claim, name, _ = what
+    if claim.number == 1:
+        return str(claim.label) if name in ("execute", "run") else _NAMED.get(name, name)
+    return f"{claim.label}.{name}" if name else f"{claim.label}()"

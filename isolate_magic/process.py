@@ -84,7 +84,7 @@ class Process:
         except OSError as error:
             raise StartError(f"companion {name!r} could not be started: {error}") from error
         self.pid, self.pidfd, self.board, self._words = birth.pid, birth.pidfd, birth.board, birth.words
-        self.lane, self.scratch = birth.lane, birth.scratch
+        self.lane, self.scratch, self.plan = birth.lane, birth.scratch, birth.plan
         self.traceable = self.lane is not None and (traced or fence.walled(policy))
         self.protection = Protection.of(policy, birth.told)
         out, err = birth.out, birth.err

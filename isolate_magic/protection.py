@@ -6,12 +6,16 @@ import html
 from dataclasses import dataclass, fields
 from typing import Any
 
+from isolate_magic import quantities
 from isolate_magic.policy import Policy
 
 _RLIMITS = {
     "memory": "DATA", "open_files": "NOFILE", "cpu": "CPU", "disk": "FSIZE", "threads": "NPROC",
     "processes": "NPROC",
 }  # fmt: skip
+
+_SIZES = ("memory", "disk", "output", "output_rate")
+_SHOWN = 8  # of a list
 
 _BY = {
     "imports": "import hook in the companion: a convenience, no wall",
@@ -109,10 +113,18 @@ class Protection:
 
 
 def _said(policy: Policy, name: str) -> str:
+    """Say a value as people say it, and not all of a long list."""
     value = getattr(policy, name)
     if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "nothing"
-    return str(value)
+        shown = [str(item) for item in value[:_SHOWN]]
+        more = [f"{len(value) - _SHOWN} more"] if len(value) > _SHOWN else []
+        return ", ".join(shown + more) or "nothing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name in _SIZES:
+        size = str(quantities.spelled(value))
+        return f"{size[:-3]} {size[-3:]}" if size.endswith("iB") else f"{value:,} bytes"
+    return quantities.spoken(value) if name in ("cpu", "wall") else str(value)
 
 
 def _enforcer(policy: Policy, details: dict[str, Any], name: str) -> str:

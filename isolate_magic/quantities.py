@@ -120,6 +120,14 @@ def spelled(amount: int) -> int | str:
     return amount
 
 
+def spoken(seconds: float) -> str:
+    """Return a duration as people say it ("5 min"), in the largest unit that leaves nothing over."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g} {unit}"
+    return f"{seconds:g} s" if seconds >= 1 else f"{seconds * 1000:g} ms"
+
+
 def _measured(field: str, text: str, units: dict[str, Any], accepted: str) -> Fraction:
     found = _NUMBER.fullmatch(text)
     unit: Fraction | int | None = units.get(found[2].lower()) if found else None

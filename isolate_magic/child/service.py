@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import json
 import os
+import resource
 import sys
 import types
 from collections.abc import Callable, KeysView
@@ -21,7 +22,7 @@ from typing import Any
 import cloudpickle
 from jupyter_client.jsonutil import json_default
 
-from isolate_magic.child import deriving, iterators, operators, ufuncs
+from isolate_magic.child import deriving, imports, iterators, operators, ufuncs
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
 from isolate_magic.child.standins import HostFunction
@@ -105,6 +106,7 @@ class Service:
 
     def load_module(self, name: str, path: list[str] | None = None) -> Any:
         """Import a module by name, or find it in the folders of `path` alone."""
+        imports.check(name)
         if path is None:
             return importlib.import_module(name)
         if name in sys.modules:
@@ -121,6 +123,15 @@ class Service:
             del sys.modules[name]
             raise
         return module
+
+    def allow_imports(self, names: list[str] | None, policy: str) -> None:
+        """Let cells import these modules only, from now on."""
+        imports.allow(names, policy)
+
+    def ease_limit(self, name: str, value: int) -> None:
+        """Raise a limit of this process, whose user the host is not (setrlimit(2))."""
+        number = getattr(resource, f"RLIMIT_{name}")
+        resource.setrlimit(number, (value, resource.getrlimit(number)[1]))
 
     # ------------------------------------------------------------ objects
 
