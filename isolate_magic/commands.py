@@ -225,7 +225,7 @@ def _change_policy(order: Order) -> None:
 def _doctor(_order: Order) -> Any:
     from isolate_magic import doctor
 
-    print(doctor.table(doctor.examine()))
+    return doctor.consult()
 
 
 _DO: dict[str, Callable[[Order], Any]] = {
