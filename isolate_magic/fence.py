@@ -25,6 +25,7 @@ _SYSTEM = (
     "/etc/protocols", "/etc/services", "/etc/os-release", "/etc/debian_version",
     "/sys/devices/system/cpu", "/sys/devices/system/node",
 )  # fmt: skip
+_NAMES = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _PROC = ("cpuinfo", "meminfo", "stat", "loadavg", "version", "filesystems", "uptime", "self")
 _PACKAGES = ("site-packages", "dist-packages", ".zip")
@@ -197,6 +198,8 @@ def _files(policy: Policy, tier: str, write: list[str]) -> dict[str, Any]:
     rooted = policy.read is not None
     read = policy.readable() if rooted else ["/"]
     needed = runtime()
+    if policy.network == "all":
+        needed += [path for path in _NAMES if os.path.exists(path)]
     if tier == "L":
         needed = [*needed, *_DEVICES, *(f"/proc/{name}" for name in _PROC)]
     if policy.write is None:

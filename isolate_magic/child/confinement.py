@@ -86,14 +86,16 @@ class Ground:
         userns = -1
         if layout is not None and self.superuser and plan["files"]["mapped"]:
             userns = _map_of_root(self.owner)
-        wanted = _WALL if walled else _NEWNET
-        self._leave(wanted)
+        open_net = plan["network"] == "all"
+        self._leave((_WALL if walled else _NEWNET) & ~(_NEWNET if open_net else 0))
         try:
-            linux.bring_loopback_up()
+            if not open_net:
+                linux.bring_loopback_up()
             if layout is not None:
                 root.stage(plan["disk"])
                 root.furnish(layout, self.owner, userns)
-                root.write_hosts(plan["hosts"])
+                if not open_net:
+                    root.write_hosts(plan["hosts"])
             elif walled:
                 root.cover(plan["files"]["hidden"])
         except OSError as error:
@@ -230,7 +232,7 @@ class Ground:
         if files["hidden"]:
             read = landlock.carve(read, files["hidden"])
             write = landlock.carve(write, files["hidden"])
-        self._restrict(read, write, tcp=not self.namespaced, scope=True)
+        self._restrict(read, write, tcp=not self.namespaced and self.plan["network"] != "all", scope=True)
         for path, mode, name in [(p, os.R_OK, "read") for p in files["read"]] + [
             (p, os.W_OK, "write") for p in files["write"]
         ]:
@@ -280,6 +282,8 @@ def _program(plan: dict[str, Any], namespaced: bool, other_uid: bool, notify: fr
     bare = files["rooted"] and not (files["read"] or files["write"])
     own = "inside" if bare or landlock.supports(_PATH_SOCKETS_ABI) else "loopback"
     sockets: Any = own if inside else "tcp" if listed else "pairs"
+    if plan["network"] == "all":
+        sockets = "loopback"  # which is the host's then, with its abstract sockets
     profile = seccomp.Profile(
         sockets=sockets,
         notify=notify,
