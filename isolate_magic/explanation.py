@@ -7,17 +7,27 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 from typing import Any
 
-from isolate_magic import fence, spawner
+from isolate_magic import fence, quantities, spawner
 from isolate_magic.policy import Policy
 
-_AWAY = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EROFS, errno.EXDEV, errno.ENOTDIR)
+_AWAY = (errno.EACCES, errno.ENOENT, errno.EROFS, errno.EXDEV, errno.ENOTDIR)
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM)
 _NO_ROAD = (
-    errno.EACCES, errno.EPERM, errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT,
-    errno.ENETDOWN,
+    errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.ENETDOWN,
 )  # fmt: skip
+_NO_ROAD_SAID = re.compile(
+    r"Errno -[235]\]|Errno (?:111|101|113)\]|[Nn]ame resolution|Name or service not known|Failed to resolve"
+)
+_SOCKETS = re.compile(r"connect|socket|getaddrinfo|sendto", re.IGNORECASE)
+_FORKS = re.compile(r"fork|Popen|spawn|start\(\)", re.IGNORECASE)
+_LONGEST = 4096
+_SIZES = ("memory", "disk")
+_THREAD = "can't start new thread"
 
 
 def explain(error: BaseException, policy: Policy) -> str | None:
@@ -27,63 +37,88 @@ def explain(error: BaseException, policy: Policy) -> str | None:
         error: what the companion has raised.
         policy: what is in force.
     """
-    if isinstance(error, socket.gaierror):
-        return _network(policy)
     if isinstance(error, MemoryError):
-        return _limit(policy, "memory", "bytes of memory")
+        return _limit(policy, "memory", "there is no more memory")
+    if isinstance(error, RuntimeError) and str(error).startswith(_THREAD):
+        return _limit(policy, "threads", "there are no more threads") or _limit(
+            policy, "processes", "there are no more processes and threads"
+        )
     if not isinstance(error, OSError):
         return None
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        said = str(error)[-_LONGEST:]
+        lost = isinstance(error, socket.gaierror) or _NO_ROAD_SAID.search(said)
+        return _network(policy) if lost else None
+    return _limited(error, policy) or _refused(error, policy)
+
+
+def _limited(error: OSError, policy: Policy) -> str | None:
+    """Explain an error that the kernel has for those who want too much."""
+    if error.errno == errno.EAGAIN and _FORKS.search(_shown(error)):
+        return _limit(policy, "processes", "there are no more processes") or _limit(
+            policy, "threads", "there are no more threads"
+        )
+    if error.errno == errno.EMFILE:
+        return _limit(policy, "open_files", "no more files can be open")
+    return _limit(policy, "disk", "there is no more room") if error.errno in _FULL else None
+
+
+def _refused(error: OSError, policy: Policy) -> str | None:
+    """Explain an error that the kernel has for those who want what is not theirs."""
     name = error.filename
     if isinstance(name, str) and name and error.errno in _AWAY:
-        return _path(policy, name[:4096])
-    match error.errno:
-        case errno.EAGAIN:
-            return _limit(policy, "processes", "processes") or _limit(policy, "threads", "threads")
-        case errno.EMFILE:
-            return _limit(policy, "open_files", "open files")
-        case errno.ENOSPC | errno.EFBIG | errno.EDQUOT:
-            return _limit(policy, "disk", "bytes on disk")
-        case code if code in _NO_ROAD and name is None:
-            return _network(policy)
+        return _path(policy, name[:_LONGEST], error.errno)
+    asked = error.errno in _REFUSED and _SOCKETS.search(_shown(error)) is not None
+    if name is None and (error.errno in _NO_ROAD or asked):
+        return _network(policy)
+    if error.errno in (errno.EPERM, errno.ENOSYS) and fence.walled(policy):
+        return f"{_name(policy)} confines system calls and signals, which may be why"
     return None
 
 
-def _path(policy: Policy, name: str) -> str | None:
+def _shown(error: BaseException) -> str:
+    """Return the end of the traceback that the companion tells, which says what was called."""
+    notes = getattr(error, "__notes__", ())
+    return "\n".join(note[-_LONGEST:] for note in notes if isinstance(note, str))
+
+
+def _path(policy: Policy, name: str, code: int) -> str | None:
     place = os.path.join(spawner.folder(), name)
     runtime = fence.runtime() if fence.walled(policy) else []
     refused = policy.refusal("read", place, runtime)
-    here = policy.read is not None and os.path.realpath(spawner.folder()) == os.path.dirname(
-        os.path.realpath(place)
-    )
-    if refused is None and not here:
-        return policy.refusal("write", place, runtime)
-    if refused is not None and not os.path.lexists(place):
+    there = os.path.lexists(place)
+    if there and refused is not None:
+        return refused
+    if not there and (code == errno.ENOENT or not os.path.isdir(os.path.dirname(place))):
         return None  # it is not here either
-    return refused
+    # What is not there yet cannot be named in a policy, but its folder can.
+    return policy.refusal("write", place if there else os.path.dirname(place), runtime)
 
 
 def _network(policy: Policy) -> str | None:
     if policy.network == "all":
         return None
-    name = policy.name or "of this companion"
-    allowed = ", ".join(policy.network) if isinstance(policy.network, tuple) else "none"
-    return f'policy {name!r}, network = {allowed}: allow_tcp("host:port") would allow a connection'
+    if isinstance(policy.network, str):
+        return f'{_name(policy)}, network = none: allow_tcp("host:port") would let it reach a server'
+    allowed = ", ".join(policy.network[:3]) + (", ..." if len(policy.network) > 3 else "")
+    return f'{_name(policy)}, network = {allowed}: allow_tcp("host:port") would let it reach another server'
 
 
-def _limit(policy: Policy, field: str, unit: str) -> str | None:
+def _limit(policy: Policy, field: str, meaning: str) -> str | None:
     value: Any = getattr(policy, field)
     if value is None:
         return None
-    return f"policy {policy.name or 'of this companion'!r}, {field} = {value}: no more {unit}"
+    shown = quantities.spelled(value) if field in _SIZES else value
+    return f"{_name(policy)}, {field} = {shown}: {meaning}"
+
+
+def _name(policy: Policy) -> str:
+    return f"policy {policy.name!r}" if policy.name else "the policy of this companion"
 
 
 def note(error: BaseException, policy: Policy) -> None:
     """Add the explanation to an error, once, as a note and to the lines that its cell shows."""
-    said = (
-        None
-        if policy.trusted and not fence.walled(policy) and policy.network == "all"
-        else explain(error, policy)
-    )
+    said = explain(error, policy)
     if said is None or any(said in text for text in getattr(error, "__notes__", ())):
         return
     error.add_note(said)
