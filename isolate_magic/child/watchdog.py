@@ -54,6 +54,11 @@ class Limits:
     folders: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
 
+    @property
+    def ceiling(self) -> int | None:
+        """Tell how much memory ends the tree: a little more, so that RLIMIT_DATA refuses some before."""
+        return self.memory and self.memory + self.memory // 25
+
     @classmethod
     def parsed(cls, said: Mapping[str, Any]) -> Limits:
         """Make them from a dictionary as JSON has it.
@@ -198,10 +203,10 @@ class Watchdog:
         if not (limits.memory or limits.processes or limits.threads):
             return _LAZY
         left = math.inf
-        if limits.memory:
-            left = limits.memory - self.memory
+        if limits.ceiling:
+            left = limits.ceiling - self.memory
             if self._start + self._curve.now - self._moved > _CALM:
-                left += limits.memory // 10
+                left += limits.ceiling // 10
         # Who is woken late on a busy machine, asks early. A look at very many processes may itself take long;
         # half of the time is for others then.
         return max(_SHORTEST, min(_LONGEST, left / self._rate) - self._late, self._cost)
@@ -217,7 +222,7 @@ class Watchdog:
         return None
 
     def _weighed(self, members: list[Member], now: float) -> Verdict | None:
-        before, limit = self.memory, self.limits.memory
+        before, limit = self.memory, self.limits.ceiling
         self.memory = self._scales.weighed(members, limit, now)
         self.peak = max(self.peak, self.memory)
         self._curve.add(now - self._start, self.memory)
@@ -225,7 +230,7 @@ class Watchdog:
             self._moved = now
         if limit and self._scales.proved and self.memory > limit:
             numbers = f"{_size(self.memory)} in {_processes(len(members))}"
-            return Verdict("memory", f"memory limit of {_size(limit)} passed: {numbers}")
+            return Verdict("memory", f"memory limit of {_size(self.limits.memory or 0)} passed: {numbers}")
         return None
 
     def _timed(self, members: list[Member]) -> Verdict | None:
