@@ -100,7 +100,7 @@ def _policy(text: str) -> Policy:
     try:
         return Policy.of(text)
     except PolicyError as error:
-        raise UsageError(f"{error}; nothing was started") from None
+        raise UsageError(f"{error}; nothing was changed") from None
 
 
 # ---------------------------------------------------------------- the commands
@@ -217,6 +217,7 @@ def _change_policy(order: Order) -> None:
     if order.policy is None:
         print(companion.policy.to_toml() or "# restricts nothing\n", end="")
         return
+    companion.followed = ""
     print(f"{companion.name}: {companion.change_policy(_policy(order.policy))}")
     if order.follow:
         companion.follow_policy(order.policy)

@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
-from isolate_magic import commands, output, spawner
+from isolate_magic import commands, following, output, spawner
 from isolate_magic.companion import Companion
 from isolate_magic.configuration import Isolate, configure
 from isolate_magic.errors import IsolateError, NotSupported, ProcessTerminationError, TransferError
@@ -222,7 +222,12 @@ _NAMES = {"import_isolated": import_isolated, "byvalue": byvalue}
 _before: list[output.Sink] = []
 
 
+def _before_cell() -> None:
+    following.hold()
+
+
 def _after_cell() -> None:
+    following.tell()
     for companion in companions():
         companion.after_cell()
 
@@ -235,6 +240,7 @@ def load_ipython_extension(shell: Any) -> None:
     shell.push(
         {name: thing for name, thing in _NAMES.items() if name not in shell.user_ns}, interactive=False
     )
+    shell.events.register("pre_execute", _before_cell)
     shell.events.register("post_execute", _after_cell)
     _before.append(output.use(ShellSink(shell)))
     ProcessTerminationError._render_traceback_ = _crash_renderer(shell)  # type: ignore[attr-defined]
@@ -251,8 +257,10 @@ def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
             shell.drop_by_id({name: thing})
     for kind, name in (("cell", "isolated"), ("line", "isolate")):
         shell.magics_manager.magics[kind].pop(name, None)
-    if _after_cell in shell.events.callbacks["post_execute"]:
-        shell.events.unregister("post_execute", _after_cell)
+    for event, callback in (("pre_execute", _before_cell), ("post_execute", _after_cell)):
+        if callback in shell.events.callbacks[event]:
+            shell.events.unregister(event, callback)
+    following.tell()
     if stop:
         shell.configurables[:] = [part for part in shell.configurables if type(part) is not Isolate]
     while _before:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from isolate_magic import Companion, Policy
+from isolate_magic import Companion, LimitExceeded, Policy
 from isolate_magic.explanation import explain
 
 POLICY = Policy(
@@ -28,6 +28,8 @@ def notes(companion: Companion, source: str) -> list[str]:
     """Run what fails; return what is said of it beside the companion's traceback."""
     with pytest.raises(BaseException) as caught:  # noqa: PT011
         companion.run(source)
+    if isinstance(caught.value, LimitExceeded):
+        pytest.skip("here the supervisor comes before the kernel")
     return [note for note in caught.value.__notes__ if not note.startswith("In companion")]
 
 
@@ -117,10 +119,7 @@ def test_a_limit(source: str, line: str) -> None:
 
 def test_no_room_on_the_disk_for_many_small_files() -> None:
     with Companion("full", policy=POLICY) as companion:
-        try:
-            (said,) = notes(companion, "for n in range(9): open(f'{n}', 'wb').write(bytes(2 << 20))")
-        except KeyError:
-            pytest.skip("the supervisor came first")
+        (said,) = notes(companion, "for n in range(9): open(f'{n}', 'wb').write(bytes(2 << 20))")
     assert "disk = 8MiB" in said
 
 
