@@ -6,12 +6,14 @@ is decided there: what a plan asks for is had, or the companion does not start.
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
-import shutil
+import secrets
+import stat
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from isolate_magic import spawner
@@ -34,6 +36,7 @@ _TRACED = ["open", "creat", "openat", "openat2", "execve", "execveat", "connect"
 _SCRATCH = 1 << 30
 _STACK = 8 << 20  # of a thread
 _WORD = 1 << 20
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def runtime() -> list[str]:
@@ -257,22 +260,57 @@ def make_scratch(policy: Policy) -> str:
 
 
 def remove_scratch(path: str) -> None:
-    """Remove such a folder, whatever the companion has left in it; links are not followed."""
-    if path:
-        shutil.rmtree(path, onerror=_open_up)
+    """Remove such a folder, whatever the companion has left in it; links are not followed.
 
-
-def _open_up(remove: Any, path: str, _error: Any) -> None:
-    """Let a folder that its owner has closed be emptied."""
-    try:
-        os.chmod(os.path.dirname(path), 0o700, follow_symlinks=True)
-        if os.path.isdir(path) and not os.path.islink(path):
-            os.chmod(path, 0o700)
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            remove(path)
-    except OSError:  # gone meanwhile
+    A folder in a folder is brought up to the top before it goes, so depth costs no stack and no descriptors.
+    What cannot be removed stays.
+    """
+    if not path:
         return
+    try:
+        top = os.open(path, _FOLDER)
+    except OSError:  # gone already
+        return
+    names = (f"{secrets.token_hex(8)}-{number}" for number in itertools.count())
+    try:
+        changed = True
+        while changed:
+            changed = False
+            for name in os.listdir(top):
+                changed |= _taken_away(top, name, names)
+    finally:
+        os.close(top)
+    try:
+        os.rmdir(path)
+    except OSError:  # somebody else has put something there
+        return
+
+
+def _taken_away(top: int, name: str, names: Iterator[str]) -> bool:
+    """Remove a file, or a folder whose own folders move up; return whether anything has changed."""
+    try:
+        if not _unlinked(top, name):
+            os.chmod(name, 0o700, dir_fd=top)  # its owner may have closed it
+            folder = os.open(name, _FOLDER, dir_fd=top)
+            try:
+                for inner in os.listdir(folder):
+                    if not _unlinked(folder, inner):
+                        os.chmod(inner, 0o700, dir_fd=folder)
+                        os.rename(inner, next(names), src_dir_fd=folder, dst_dir_fd=top)
+            finally:
+                os.close(folder)
+            os.rmdir(name, dir_fd=top)
+    except OSError:
+        return False
+    return True
+
+
+def _unlinked(folder: int, name: str) -> bool:
+    """Remove a file; return False for a folder."""
+    if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        return False
+    os.unlink(name, dir_fd=folder)
+    return True
 
 
 _CURES = {
