@@ -36,7 +36,7 @@ class Companion:
     Args:
         name: its name in messages, 1 to 60 letters, digits, `_`, `.` and `-`; taken until it is closed.
         preload: modules to import before the process is forked, so that every start has them ready.
-        env: environment variables beside those that the policy lets through.
+        env: environment variables beside those that the policy lets through, unless that is locked.
         policy: what it may reach and use: a `Policy`, a preset (`trusted`, `offline`, `untrusted`) or
             the path of a TOML file; `trusted` by default, or what an administrator has configured.
         traced: whether `tracing` can follow it though its policy builds no wall; sudo does not work then.
@@ -64,9 +64,9 @@ class Companion:
         if isinstance(preload, str):
             raise TypeError(f"preload is a list of module names; did you mean [{preload!r}]?")
         self.name = name
-        self.policy = rules.default() if policy is None else rules.admit(Policy.of(policy))
         self.preload = tuple(preload)
         self.env = dict(env or {})
+        self.policy = rules.admit(policy, self.env)
         self.traced = traced
         self.crashes: list[CrashReport] = []
         self.restarts = -1
@@ -176,7 +176,7 @@ class Companion:
             PolicyError: the policy cannot be, or an administrator's lock forbids it.
         """
         with self._lock:
-            new = rules.admit(Policy.of(policy))
+            new = rules.admit(policy, self.env)
             process = self._alive()
             answer = amend(process, new) if process is not None else Amendment((), (), False)
             self.policy = new
@@ -356,7 +356,7 @@ class Companion:
             raise StartError(
                 f"companion {self.name!r} belongs to process {self._owner}; make one of your own here"
             )
-        zygote = spawner.zygote(self.preload, self.env, self.policy.environment)
+        zygote = spawner.zygote(self.preload, self.env, rules.admit(self.policy, self.env).environment)
         zygote.ready()
         with Postponed():
             self._process = Process(self.name, zygote, self.policy, self._buried, self.traced)

@@ -65,12 +65,23 @@ class Isolate(Configurable):
 
 
 def configure(shell: Any) -> None:
-    """Read the configuration of a shell, and let it be changed by `%config Isolate`."""
-    if rules.locked():
-        return  # an earlier load has read it, and it holds for good
-    found = next((part for part in shell.configurables if type(part).__name__ == "Isolate"), None)
-    if found is not None:
-        shell.configurables.remove(found)
-    made = Isolate(parent=shell)
-    made.establish()
+    """Read the configuration of a shell, and let it be changed by `%config Isolate`.
+
+    Raises:
+        PolicyError: the policy that it names cannot be.
+    """
+    shell.configurables[:] = [part for part in shell.configurables if not _is_ours(part)]
+    made = _locked[0] if _locked else Isolate(parent=shell)
+    if not _locked:
+        made.establish()
+    if rules.locked() and not _locked:
+        _locked.append(made)
     shell.configurables.append(made)
+
+
+_locked: list[Isolate] = []  # the one that holds for good
+
+
+def _is_ours(part: object) -> bool:
+    """Tell an `Isolate`, also one of this module as it was before it was imported again."""
+    return type(part).__name__ == "Isolate" and type(part).__module__ == __name__
