@@ -279,3 +279,13 @@ def test_logs_keep_the_last_output(companion: Companion) -> None:
     companion.run("print('one'); import sys; print('two', file=sys.stderr)", sink=output.NullSink())
     assert companion.logs() == "one\ntwo\n"
     assert os.getpid() != companion.pid
+
+
+def test_matplotlib_inline_works_as_in_any_kernel_and_a_toolkit_is_refused(companion: Companion) -> None:
+    pytest.importorskip("matplotlib")
+    companion.run("%matplotlib inline\nimport matplotlib.pyplot as plt\nbackend = plt.get_backend()")
+    assert "inline" in companion.pull("backend")
+    companion.run("%gui")
+    shown = Record()
+    companion.run_cell("%gui qt", sink=shown)
+    assert "runs no event loop of qt" in shown.text("stderr")

@@ -20,6 +20,7 @@ from ipykernel.displayhook import ZMQShellDisplayHook
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.zmqshell import ZMQInteractiveShell
 from IPython.core.compilerop import CachingCompiler
+from IPython.core.error import UsageError
 from jupyter_client.jsonutil import json_default
 from jupyter_client.session import Session
 from traitlets import Type
@@ -86,6 +87,11 @@ class CompanionShell(ZMQInteractiveShell):
         cell: str = super().transform_cell(raw_cell)
         return "\n" * self.lines_before + cell
 
+    def enable_gui(self, gui: str | None = None) -> None:
+        """Serve `%matplotlib inline` and `%gui`; no toolkit's own event loop runs in a companion."""
+        if gui is not None:
+            raise UsageError(f"a companion runs no event loop of {gui}; %matplotlib inline shows figures")
+
     def run_cell(self, *args: Any, **kwargs: Any) -> Any:
         """Run a cell and keep what came of it; `last_execution_result` misses early interrupts."""
         self.outcome = super().run_cell(*args, **kwargs)
@@ -132,6 +138,13 @@ def build() -> CompanionKernel:
                 sys.modules[name] = module
     _warm(kernel)
     return kernel
+
+
+def settle_behind_wall(kernel: CompanionKernel) -> None:
+    """Let the shell do without what a confined companion cannot have: a terminal, and the user's profile."""
+    shell: Any = kernel.shell
+    shell.system = shell.system_raw  # the other one wants a pseudo-terminal, and there is no /dev/pts
+    shell.db = {}  # what %bookmark and %cd keep; the profile's own lies in a home that is not there
 
 
 def _warm(kernel: CompanionKernel) -> None:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from isolate_magic.child import detour, imports, last_words, linux, streams
+from isolate_magic.child import kernel as kernels
 from isolate_magic.child.confinement import Ground, Refused
 from isolate_magic.child.conversation import Conversation
 from isolate_magic.link.layout import BOARD_SIZE
@@ -97,6 +98,8 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any, wall: Wall | None =
     signal.signal(signal.SIGINT, talk.interrupt)
     imports.allow(start["plan"]["imports"], start["plan"]["name"])
     if wall is not None:
+        if start["plan"]["walled"]:
+            kernels.settle_behind_wall(kernel)
         _open_roads(start["plan"], talk, wall.seal())
     talk.serve()
 
@@ -129,7 +132,8 @@ def _settle(start: dict[str, Any]) -> None:
     """Take over the host's folder and import path; draw fresh random numbers."""
     home = start["plan"]["home"]
     if home:
-        os.environ.update({"HOME": home, "TMPDIR": os.path.dirname(home) if home == "/tmp/home" else home})
+        temporary = os.path.dirname(home) if home == "/tmp/home" else home
+        os.environ.update({"HOME": home, "TMPDIR": temporary, "USER": "isolated", "LOGNAME": "isolated"})
         tempfile.tempdir = None
     try:
         os.chdir(start["cwd"])

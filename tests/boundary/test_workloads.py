@@ -59,9 +59,6 @@ LACKS = {
     ),
     "memfd": Lack(_BOTH, "OSError", "memory in a memfd counts for no process, so no limit would see it"),
     "terminals": Lack(_BOTH, "OSError", _PTY),
-    "notebook_shell": Lack(
-        _BOTH, "OSError", f"`!command` runs in a terminal, and {_PTY}; `x = !command` does"
-    ),
     "file_modes": Lack(_L_USER, "PermissionError", _MODES),
     "copies": Lack(_L_USER, "PermissionError", _MODES),
     "file_times": Lack(_L, "PermissionError", _TIMES),
@@ -188,3 +185,11 @@ def test_a_figure_in_a_confined_notebook_is_shown(confined: Companion) -> None:
 
 def test_every_listed_workload_is_there() -> None:
     assert set(LACKS) <= set(PATHS)
+
+
+def test_the_page_of_limits_lists_what_does_not_run() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
+    for name, lack in LACKS.items():
+        tiers = "N, L" if lack.where == _BOTH else "L" if lack.where == _L else "L, as an ordinary user"
+        row = f"| {name.replace('_', ' ')} | {tiers} | {lack.reason} |"
+        assert row in page, f"docs/limits.md wants this row: {row}"
