@@ -27,6 +27,7 @@ _SOFT = ("DATA", "CPU")  # the supervisor enforces these, so the kernel's limit 
 _ROUNDS = 5  # looks at a tree of processes, until no new one has come
 _PATIENCE = 2.0  # seconds for the companion to take a list of imports
 _PACKET = 60_000
+_CHANGED = ", changed"
 _TOLD = "the kernel was told at the start, and cannot be told again"
 
 
@@ -93,6 +94,8 @@ def amend(process: Any, new: Policy) -> Amendment:
     if took:
         process.policy = old.but(name=new.name, **took)
         waits |= _tell(process, old, [name for name in took if name in _WATCHED])
+        if waits:
+            process.policy = process.policy.but(name=f"{old.name.removesuffix(_CHANGED)[:80]}{_CHANGED}")
         took = {name: value for name, value in took.items() if name not in waits}
         details = process.protection.details | {"lacking": process.protection.lacking}
         process.talk.wall.again()

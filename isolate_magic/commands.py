@@ -112,9 +112,11 @@ def _status(order: Order) -> None:
         print("no companion yet; %%isolated or import_isolated starts one")
     for companion in chosen:
         print(line_of(companion))
-        report = companion.report
+        report = companion.report if len(chosen) == 1 else None
         if report is not None and report.layers:
             print("  " + str(report).replace("\n", "\n  "))
+    if len(chosen) > 1 and any(companion.policy.name != "trusted" for companion in chosen):
+        print("%isolate status NAME shows what confines one")
 
 
 def line_of(companion: Companion) -> str:
@@ -133,8 +135,10 @@ def line_of(companion: Companion) -> str:
         parts.append(f"restarted {_count(stats['restarts'], 'time', 'times')}")
     if companion.preload:
         parts.append(f"preload {','.join(companion.preload)}")
-    if companion.policy.name not in ("", "trusted"):
-        parts.append(f"policy {companion.policy.name}")
+    report = companion.report
+    later = " after a restart" if report is not None and report.policy != companion.policy.name else ""
+    if later or companion.policy.name not in ("", "trusted"):
+        parts.append(f"policy {companion.policy.name}{later}")
     if companion.crash and stats["state"] in ("dead", "new"):
         parts.append(companion.crash.headline)
     return "; ".join(parts)
