@@ -25,8 +25,18 @@ from isolate_magic.link import bulk, descriptors
 from isolate_magic.settings import ENVIRONMENT
 
 _LIMIT = 1 << 20
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_BOOT = f"import sys; sys.path.append({_ROOT!r}); from isolate_magic.child.zygote import main; main()"
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+# The very package that runs here, wherever another one of its name is installed.
+_BOOT = f"""
+import importlib.util as util, sys
+spec = util.spec_from_file_location(
+    "isolate_magic", {os.path.join(_PACKAGE, "__init__.py")!r}, submodule_search_locations=[{_PACKAGE!r}]
+)
+sys.modules["isolate_magic"] = package = util.module_from_spec(spec)
+spec.loader.exec_module(package)
+from isolate_magic.child.zygote import main
+main()
+"""
 _BOOT_SECONDS = 120
 
 
