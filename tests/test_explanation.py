@@ -118,8 +118,9 @@ def test_a_limit(source: str, line: str) -> None:
 
 
 def test_no_room_on_the_disk_for_many_small_files() -> None:
+    many = "import time\nfor n in range(9): open(f'{n}', 'wb').write(bytes(2 << 20))\ntime.sleep(20)"
     with Companion("full", policy=POLICY) as companion:
-        (said,) = notes(companion, "for n in range(9): open(f'{n}', 'wb').write(bytes(2 << 20))")
+        (said,) = notes(companion, many)
     assert "disk = 8MiB" in said
 
 

@@ -40,7 +40,7 @@ def test_another_cannot_and_the_error_tells_the_cure(listed: Companion, source: 
 
 
 def test_what_an_allowed_module_imports_is_its_own_business(listed: Companion) -> None:
-    listed.run("import csv; csv.io")
+    assert listed.run("import xml.dom.minidom; xml.dom.minidom.io.__name__") == "io"
 
 
 def test_the_main_session_is_held_to_it_as_well(listed: Companion) -> None:
@@ -57,6 +57,4 @@ def test_nothing_can_be_imported_where_nothing_is_listed() -> None:
 
 
 def test_it_is_no_wall(listed: Companion) -> None:
-    assert listed.run("type(csv.__loader__).__name__") == "SourceFileLoader"
-    assert listed.run("csv.io.__builtins__['__import__'].__globals__ is not None or True")
-    assert listed.run("csv.re.__spec__.loader.load_module('re').__name__") == "re"
+    assert listed.run("import json; json.codecs.sys.modules['os'].getpid()") == listed.pid
