@@ -232,6 +232,17 @@ def test_addresses_come_and_go_at_once() -> None:
         assert "after a restart: network" in change(companion, network="all")
 
 
+def test_its_own_network_works_beside_the_addresses_that_are_allowed() -> None:
+    with Companion("homely", policy=BASE.but(network=["127.0.0.1:9"])) as companion:
+        if companion.report is None or companion.report.tier != "N":
+            pytest.skip("in tier L it has no network of its own")
+        companion.run("import socket; server = socket.create_server(('127.0.0.1', 0))")
+        companion.run("ours = socket.create_connection(server.getsockname()); theirs, _ = server.accept()")
+        assert companion.run("ours.sendall(b'hello'); theirs.recv(5)") == b"hello"
+        with pytest.raises(ConnectionRefusedError):
+            companion.run("socket.create_connection(('127.0.0.1', 1))")
+
+
 def test_a_name_can_be_looked_up_after_a_restart() -> None:
     server, address = _server()
     with server, Companion("namer", policy=BASE.but(network=[address])) as companion:
