@@ -267,7 +267,7 @@ def test_a_cell_over_its_time_limit_is_interrupted_and_variables_live(companion:
 def test_a_native_hang_over_its_time_limit_is_killed(
     companion: Companion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("isolate_magic.cells._GRACE", 0.3)
+    monkeypatch.setattr("isolate_magic.timelimit.GRACE", 0.3)
     with pytest.raises(ProcessTerminationError) as caught:
         companion.run(DEAF, timeout=0.2)
     report = caught.value.report
