@@ -148,6 +148,9 @@ def _limit(details: dict[str, Any], name: str) -> str:
     by = []
     if name in _RLIMITS and _RLIMITS[name] in applied:
         by.append(f"RLIMIT_{_RLIMITS[name]}")
+    group = {"memory": "memory.max", "processes": "pids.max", "threads": "pids.max"}.get(name)
+    if group in details.get("cgroup", {}).get("applied", ()):
+        by.append(f"cgroup ({group})")
     if name in ("memory", "cpu", "processes", "threads"):
         by.append("watchdog of the supervisor")
     if name == "disk":

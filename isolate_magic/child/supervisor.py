@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from isolate_magic.child import landlock, linux
+from isolate_magic.child.cgroup import Group
 from isolate_magic.child.confinement import Ground, Refused
 from isolate_magic.child.doorway import Doorway, Record
 from isolate_magic.child.notes import Notes
@@ -54,25 +55,30 @@ def run(
     linux.name_process("isolate-super")
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     ground = Ground(start["plan"], start["cwd"])
+    group: Group | None = None
     try:
         tree = Tree(os.getpid(), proc)
         watchdog = Watchdog(tree, Limits.parsed(ground.plan["limits"]))  # while its folders can be seen
         wake_promptly()
+        group = Group(ground.plan)
         ground.enter()
         linux.die_with_parent(start["zygote"])  # new rights have switched that off (prctl(2))
-        pid, init, ready = _start(ground, answer, lane, proc, work)
+        pid, init, ready = _start(ground, group, answer, lane, proc, work)
         tree.ignore = frozenset([init[0]] if init else ())
         for fd in fds:  # the ends of the worker's pipes and sockets: the host must see them close
             os.close(fd)
     except (Refused, OSError) as error:
         layer = error.layer if isinstance(error, Refused) else "processes"
+        if group is not None:
+            group.remove()
         answer.send(json.dumps({"error": str(error), "layer": layer}).encode())
         os._exit(1)
-    Supervisor(ground, pid, init, proc, tree, watchdog, socket.socket(fileno=lane), answer).serve(ready)
+    lane_socket = socket.socket(fileno=lane)
+    Supervisor(ground, group, pid, init, proc, tree, watchdog, lane_socket, answer).serve(ready)
 
 
 def _start(
-    ground: Ground, answer: socket.socket, lane: int, proc: int, work: Any
+    ground: Ground, group: Group, answer: socket.socket, lane: int, proc: int, work: Any
 ) -> tuple[int, tuple[int, int] | None, socket.socket]:
     """Start the init of the pid namespace, then the worker; return pids and the worker's socket."""
     init = _start_init() if "pid" in ground.report["namespaces"] else None
@@ -84,10 +90,13 @@ def _start(
     if not pid:
         answer.close()
         ready.close()
-        for fd in (lane, proc, *((init[1],) if init else ())):
+        for fd in (lane, proc, *group.fds, *((init[1],) if init else ())):
             os.close(fd)
         work(ground, theirs)
     theirs.close()
+    group.join(pid)  # it prepares itself meanwhile; nothing of the user's runs before we answer
+    if "net" in ground.report["namespaces"]:
+        linux.bring_loopback_up()  # likewise, since the kernel may take some milliseconds
     return pid, init, ready
 
 
@@ -125,6 +134,7 @@ class Supervisor:
 
     Args:
         ground: its confinement.
+        group: its control group, with the worker in it, if there is one.
         pid: the worker.
         init: pid and pipe of the init of its pid namespace, if it has one.
         proc: a descriptor of the host's /proc.
@@ -137,6 +147,7 @@ class Supervisor:
     def __init__(
         self,
         ground: Ground,
+        group: Group,
         pid: int,
         init: tuple[int, int] | None,
         proc: int,
@@ -146,6 +157,7 @@ class Supervisor:
         answer: socket.socket,
     ) -> None:
         self.ground = ground
+        self.group = group
         self.pid = pid
         self.init = init
         self.lane: socket.socket | None = lane
@@ -176,7 +188,7 @@ class Supervisor:
 
     def _begin(self, ready: socket.socket) -> bool:
         packet, fds = descriptors.receive(ready, _PACKET, 1)
-        told = (
+        told: dict[str, Any] = (
             json.loads(packet) if packet else {"error": "it ended while it was being confined", "layer": ""}
         )
         if "error" in told:
@@ -193,6 +205,7 @@ class Supervisor:
             )
             self.poll.register(fds[0], select.POLLIN)
         told["pid"] = self.pid
+        told["report"]["cgroup"] = self.group.report
         socket.send_fds(self.answer, [json.dumps(told).encode()], [self.pidfd])
         ready.close()
         return True
@@ -222,6 +235,7 @@ class Supervisor:
 
     def _strike(self, verdict: Verdict) -> None:
         self.why = {"kind": verdict.kind, "reason": verdict.text}
+        self.group.kill()
         signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     # ------------------------------------------------------------ the host
@@ -270,6 +284,7 @@ class Supervisor:
         message = json.loads(packet)
         if message["do"] == "limits":
             self.watchdog.replace(Limits.parsed(message["limits"]))
+            self.group.limit(message["limits"])
             return True
         if message["do"] == "trace":
             self._trace(message["on"], message["number"])
@@ -280,6 +295,8 @@ class Supervisor:
     def _end(self) -> None:
         """Collect the worker, kill all that it has left, and tell the zygote."""
         _, status, usage = os.wait4(self.pid, 0)
+        self.group.kill()
+        self.why = self.why or self.group.verdict(status)
         clean = True
         if self.init is not None:
             os.kill(self.init[0], signal.SIGKILL)
@@ -293,6 +310,7 @@ class Supervisor:
         told |= {"cpu": self.watchdog.cpu, "curve": self.watchdog.curve}
         self._tell_all(0)
         self.answer.send(json.dumps(told).encode())
+        self.group.remove()
 
 
 def _kill_all_in_domain() -> None:
