@@ -15,6 +15,7 @@ from isolate_magic.link import frames as f
 from isolate_magic.link.awaiting import Aside, Pending, asynchronous
 from isolate_magic.link.proxy import claim_of
 from isolate_magic.link.refs import Claim, take
+from isolate_magic.timelimit import Limit
 
 _GRACE = 1.0  # seconds for a companion to take note of a cancellation
 _MOST_HOMES = 256
@@ -74,17 +75,26 @@ class Awaits:
             packet = f.encode(f.Call(number, within, 1, "begin", wrapped, {}))
         what = (claim, name or "__await__", outer)
         pending = Pending(asyncio.get_running_loop(), self._serve, what)
+        wall = talk.process.policy.wall
+        limit = Limit(talk.process, wall, number) if wall is not None else None
         talk.slots[number] = pending
         try:
             self.send(packet)
             await self._reply(number, pending)
         finally:
             del talk.slots[number]
+            if limit is not None:
+                limit.cancel()
             if pending.frame is None and not talk.closed:
                 talk.abandon(number, pending)
         if pending.frame is None:
             talk.fail()
-        return await self._revived(pending.frame)
+        try:
+            return await self._revived(pending.frame)
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            if limit is None or not limit.struck:
+                raise
+            raise talk.wall.late(f"{claim.label or 'what was awaited'}") from None
 
     async def _reply(self, number: int, pending: Pending) -> None:
         """Wait for the reply; a cancellation cancels the task over there, and waits for its end."""

@@ -93,13 +93,14 @@ class Wall:
         except KeyboardInterrupt:
             if number not in self._struck:
                 raise
-            raise self._late(name) from None
+            raise self.late(name) from None
         finally:
             self._since.pop(number, None)
             self._free = time.monotonic()
             self._struck.discard(number)
 
-    def _late(self, name: str) -> CellTimeout:
+    def late(self, name: str) -> CellTimeout:
+        """Return the error for what was interrupted at the limit."""
         policy = self.process.policy
         return CellTimeout(
             f"{name} was interrupted after {policy.wall or 0:g} s, the `wall` of policy "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -100,3 +101,15 @@ def test_a_new_limit_holds_for_what_is_under_way() -> None:
         companion.push({"hurry": lambda: companion.change_policy(Policy(wall="0.2s")).took})
         with pytest.raises(CellTimeout):
             companion.run("hurry(); time.sleep(30)")
+
+
+@pytest.mark.parametrize("code", ["await asyncio.sleep(60)", "while True: pass"])
+def test_what_is_awaited_has_the_same_limit_and_the_companion_lives_on(code: str) -> None:
+    async def wait(companion: Companion) -> None:
+        with pytest.raises(CellTimeout, match="wall"):
+            await companion.pull("late")()
+        assert await companion.pull("early")() == 3
+
+    with Companion("awaited", policy=Policy(wall=0.3)) as companion:
+        companion.run(f"import asyncio\nasync def late():\n    {code}\nasync def early(): return 3")
+        asyncio.run(wait(companion))
