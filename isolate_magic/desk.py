@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import errno
 import io
 import operator
 import os
@@ -241,6 +242,8 @@ class Desk:
         """Connect to an address that the policy allows, and hand the socket over (`child/detour.py`)."""
         if not isinstance(address, str) or not isinstance(port, int) or not 0 < port < 65536:
             raise ValueError("no address")
+        if self.talk.process.protection.details.get("asks"):
+            raise PermissionError(errno.EACCES, "its supervisor is asked about connections")
         with self.talk.process.dialer.dial(address[:100], port) as made:
             token = next(self.tokens)
             self.hand_over(token, made.fileno())
@@ -258,6 +261,8 @@ class Desk:
             token = next(self.tokens)
             fd = self.poured[token] = bulk.make(size)
         try:
+            if size and self.talk.process.protection.charged:
+                os.posix_fallocate(fd, 0, size)  # so that it is ours, which we keep, and not the companion's
             self.hand_over(token, fd)
         except OSError:
             os.close(self.poured.pop(token))

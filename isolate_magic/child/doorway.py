@@ -68,6 +68,8 @@ class Doorway:
             /proc. It becomes the current directory.
         record: called with what is opened, started and connected to, while somebody traces; may be
             replaced at any time.
+        foreign: the host's network (`connector.network`); none of its sockets is connected here, however
+            the companion came by it.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Doorway:
         asks: bool = True,
         proc: int | None = None,
         record: Callable[[Record], None] | None = None,
+        foreign: int | None = None,
     ) -> None:
         self.listener = listener
         self.inside = inside
@@ -87,7 +90,7 @@ class Doorway:
         self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if proc is None else proc
         os.fchdir(self._proc)  # for `connector`
         self._send = lane_send
-        self._foreign: set[int] = set()  # the network namespaces of the host's sockets
+        self._foreign = set() if foreign is None else {foreign}  # the networks of the host's sockets
         self._inner = threading.Semaphore(MOST_PENDING)  # connects that threads make
         self._pending: dict[int, _Knock] = {}
         self._poll = select.poll()

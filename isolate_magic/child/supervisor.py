@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from isolate_magic.child import landlock, linux
+from isolate_magic.child import connector, landlock, linux
 from isolate_magic.child.cgroup import Group
 from isolate_magic.child.confinement import Ground, Refused
 from isolate_magic.child.doorway import Doorway, Record
@@ -202,6 +202,7 @@ class Supervisor:
                 inside=self.ground.namespaced,
                 asks=self.ground.plan["network"] == "listed",
                 proc=self.proc,
+                foreign=connector.network(self.lane) if self.lane else None,
             )
             self.poll.register(fds[0], select.POLLIN)
         told["pid"] = self.pid
