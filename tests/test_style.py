@@ -29,7 +29,8 @@ def test_a_module_says_first_in_which_process_it_lives(path: Path) -> None:
     first = text.split("\n\n")[0]
     if path.name != "__init__.py":
         assert re.search(
-            r"\((both sides|host|companion|face|supervisor.*|zygote.*|a process of its own.*|built in .*)\)", first
+            r"\((both sides|host|companion|face|supervisor.*|zygote.*|a process of its own.*|built in .*)\)",
+            first,
         ), first
 
 
