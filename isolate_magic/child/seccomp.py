@@ -4,9 +4,6 @@ A program is an array of `struct sock_filter` that the kernel runs for each call
 arguments. It cannot follow a pointer, so a rule never depends on a path or an address. Of an argument the
 rules look at the low 32 bits, for that is what the kernel itself takes of a pid, a flag or an ioctl's
 request.
-
-The shape: one look at the architecture, a binary search for the number, then the rule of the call. Where a
-rule takes no argument, the kernel remembers the answer and does not run the program again (Linux 5.11).
 """
 
 from __future__ import annotations
@@ -15,23 +12,25 @@ import ctypes
 import errno
 import functools
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from isolate_magic.child import syscalls
+from isolate_magic.child.bpf import (
+    ALLOW,
+    KILL_PROCESS,
+    USER_NOTIF,
+    Block,
+    answer,
+    any_bit,
+    asking,
+    assemble,
+    fail,
+    one_of,
+)
 from isolate_magic.child.linux import _libc
 
-Block = tuple[tuple[int, int, int, int], ...]  # instructions (code, jt, jf, k), of which the last returns
-
-# linux/bpf_common.h: load a word, mask it, jump, return.
-_LOAD, _AND, _GOTO, _IF_EQUAL, _IF_AT_LEAST, _IF_BITS, _RETURN = 0x20, 0x54, 0x05, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
-_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
-_X32 = 0x40000000  # the bit of the x32 calls, which come under the architecture x86-64
-_SPAN = 255  # the farthest a conditional jump goes
-
-_KILL_PROCESS, _ERRNO, _USER_NOTIF, _ALLOW = 0x80000000, 0x00050000, 0x7FC00000, 0x7FFF0000  # linux/seccomp.h
 _SET_MODE_FILTER, _GET_ACTION_AVAIL = 1, 2
 _NEW_LISTENER, _WAIT_KILLABLE_RECV = 1 << 3, 1 << 5
 
@@ -75,7 +74,7 @@ _PLAIN = """
 read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek close close_range dup dup2
 dup3 pipe pipe2 sendfile copy_file_range splice tee fadvise64 readahead fallocate ftruncate truncate fsync
 fdatasync sync_file_range msync
-open openat openat2 creat stat fstat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat
+stat fstat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat
 getdents getdents64 statfs fstatfs getcwd chdir fchdir rename renameat renameat2 mkdir mkdirat rmdir link
 linkat unlink unlinkat symlink symlinkat umask getxattr lgetxattr fgetxattr getxattrat listxattr llistxattr
 flistxattr listxattrat
@@ -96,12 +95,14 @@ sched_yield sched_getaffinity sched_getscheduler sched_getparam sched_getattr sc
 sched_get_priority_min sched_rr_get_interval
 time gettimeofday clock_gettime clock_getres nanosleep clock_nanosleep alarm getitimer setitimer
 timer_create timer_settime timer_gettime timer_getoverrun timer_delete
-landlock_create_ruleset landlock_add_rule landlock_restrict_self
-sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg shutdown getsockname getpeername setsockopt getsockopt
+sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg shutdown getsockname getpeername getsockopt
 """
 _OWNERS = "chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat"
 _METADATA = f"""{_OWNERS} utime utimes futimesat utimensat inotify_add_watch
 setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat"""
+_MODES = {1: "chmod fchmod", 2: "fchmodat fchmodat2"}  # by the place of the mode
+_CREATES = 0x40 | 0x400000  # O_CREAT and O_TMPFILE, without which open(2) takes no mode
+_AS_OWNER = 0o6000  # the set-user-ID and set-group-ID bits
 # Not allowed, and programs expect to hear that they may not, rather than that the call is missing.
 _FORBIDDEN = "ptrace unshare setns chroot settimeofday clock_settime"
 _ADDRESSED = "bind listen accept accept4"
@@ -120,6 +121,10 @@ _CLONE_THREAD = 0x00010000
 _IOCTLS_REFUSED = (
     0x5412, 0x541C, 0x541D, 0x5423, 0x8901, 0x8902, 0x5452, 0x40086602, 0x401C5820,
 )  # fmt: skip
+# The types of ioctls of file systems: many change a file that is open for reading only, past Landlock. Only
+# questions are allowed, and FICLONE and FICLONERANGE, whose target must be open for writing.
+_OF_FILES = (0x58 << 8, 0x66 << 8, 0x76 << 8, 0x94 << 8, 0xF5 << 8)
+_FILE_IOCTLS = (0x80086601, 0xC020660B, 0x80087601, 0x801C581F, 0x40049409, 0x4020940D)
 # F_DUPFD, GETFD, SETFD, GETFL, SETFL, GETLK, SETLK, SETLKW, GETOWN, GETSIG, GETOWN_EX, GETLEASE, DUPFD_QUERY,
 # DUPFD_CLOEXEC, SETPIPE_SZ, GETPIPE_SZ, ADD_SEALS, GET_SEALS, four RW_HINTs: no lease, no F_NOTIFY, no
 # signals. SETLK is there because sqlite needs it: a file that the companion may read it can lock against
@@ -139,6 +144,9 @@ _STREAM, _DGRAM, _SEQPACKET = 1, 2, 5
 _TYPE = 0xFFFFFFFF & ~(0o2000000 | 0o4000)  # without SOCK_CLOEXEC and SOCK_NONBLOCK
 _TCP, _UDP = 6, 17
 _FASTOPEN = 0x20000000  # MSG_FASTOPEN connects while sending
+# IP_OPTIONS, IPV6_2292PKTOPTIONS and IPV6_RTHDR can send a connection by way of any other host, and what it
+# carries to that host; TCP_ULP puts other code of the kernel on it.
+_OPTIONS_REFUSED = {0: (4,), 41: (6, 57), 6: (31,)}
 _FORMAT, _CHARACTER, _BLOCK_DEVICE = 0o170000, 0o020000, 0o060000
 
 
@@ -158,11 +166,11 @@ def program(profile: Profile, machine: str | None = None) -> bytes:
         OSError: no numbers are known for this machine.
     """
     rules = {**_calls(profile), **_on_files(profile), **_on_others(profile), **_on_sockets(profile)}
-    rules |= {"sched_setaffinity": _fail(errno.EPERM)} if profile.pinned else {}
+    rules |= {"sched_setaffinity": fail(errno.EPERM)} if profile.pinned else {}
     for name in profile.notify:
         syscalls.number(name, "x86_64")
-        rules[name] = _asking(rules.get(name, _fail(errno.ENOSYS)))
-    return _assemble(rules, _fail(errno.ENOSYS), _return(_KILL_PROCESS), machine)
+        rules[name] = asking(rules.get(name, fail(errno.ENOSYS)))
+    return assemble(rules, fail(errno.ENOSYS), answer(KILL_PROCESS), machine)
 
 
 @functools.cache
@@ -172,21 +180,21 @@ def offline(machine: str | None = None) -> bytes:
     For hosts where no network namespace is to be had. io_uring opens sockets past the filter, so it is off.
     """
     rules = {
-        "socket": _one_of(0, [_UNIX], _return(_ALLOW), _fail(errno.EACCES)),
-        "io_uring_setup": _fail(errno.ENOSYS),
+        "socket": one_of(0, [_UNIX], answer(ALLOW), fail(errno.EACCES)),
+        "io_uring_setup": fail(errno.ENOSYS),
     }
-    return _assemble(rules, _return(_ALLOW), _return(_KILL_PROCESS), machine)
+    return assemble(rules, answer(ALLOW), answer(KILL_PROCESS), machine)
 
 
 def tracing(notify: Iterable[str], machine: str | None = None) -> bytes:
     """Write the program that asks the listener about the named calls and allows all others."""
-    rules = {name: _return(_USER_NOTIF) for name in notify}
-    return _assemble(rules, _return(_ALLOW), _return(_ALLOW), machine)
+    rules = {name: answer(USER_NOTIF) for name in notify}
+    return assemble(rules, answer(ALLOW), answer(ALLOW), machine)
 
 
 def available(*, listener: bool = False) -> bool:
     """Tell whether this kernel takes our programs, and with `listener` whether it can ask a listener."""
-    action = ctypes.c_uint32(_USER_NOTIF if listener else _KILL_PROCESS)
+    action = ctypes.c_uint32(USER_NOTIF if listener else KILL_PROCESS)
     return _seccomp(_GET_ACTION_AVAIL, 0, ctypes.byref(action)) == 0
 
 
@@ -231,82 +239,99 @@ def _seccomp(operation: int, flags: int, argument: object) -> int:
 
 def _calls(profile: Profile) -> dict[str, Block]:
     """Return the rules of calls that concern the companion itself."""
-    allow, refuse = _return(_ALLOW), _fail(errno.EPERM)
-    started = allow if profile.forks else _fail(errno.EAGAIN)
+    allow, refuse = answer(ALLOW), fail(errno.EPERM)
+    started = allow if profile.forks else fail(errno.EAGAIN)
     run = allow if profile.execs else refuse
     return {
         **dict.fromkeys(_PLAIN.split(), allow),
         **dict.fromkeys(_FORBIDDEN.split(), refuse),
         "fork": started,
         "vfork": started,
-        "clone": _any_bit(0, _CLONE_REFUSED, refuse, _any_bit(0, _CLONE_THREAD, allow, started)),
+        "clone": any_bit(0, _CLONE_REFUSED, refuse, any_bit(0, _CLONE_THREAD, allow, started)),
         "execve": run,
         "execveat": run,
-        "prctl": _one_of(0, [*_PRCTLS, *([_SET_PDEATHSIG] if profile.own_pids else [])], allow, refuse),
-        "personality": _one_of(0, [0xFFFFFFFF], allow, refuse),  # only the question which it is
-        "seccomp": _any_bit(1, _NEW_LISTENER, refuse, allow),
+        "prctl": one_of(0, [*_PRCTLS, *([_SET_PDEATHSIG] if profile.own_pids else [])], allow, refuse),
+        "personality": one_of(0, [0xFFFFFFFF], allow, refuse),  # only the question which it is
+        "seccomp": any_bit(1, _NEW_LISTENER, refuse, allow),
     }
 
 
 def _on_files(profile: Profile) -> dict[str, Block]:
-    allow, refuse = _return(_ALLOW), _fail(errno.EPERM)
+    allow, refuse = answer(ALLOW), fail(errno.EPERM)
     devices = [_CHARACTER, _BLOCK_DEVICE]
     alterations = _METADATA.split()
+    owners = allow if profile.own_files or profile.own_uid else refuse
     return {
         **dict.fromkeys(alterations, allow if profile.own_files else refuse),
-        **dict.fromkeys(_OWNERS.split(), allow if profile.own_files or profile.own_uid else refuse),
-        **dict.fromkeys(profile.notify.intersection(alterations), _return(_USER_NOTIF)),
-        "ioctl": _one_of(1, _IOCTLS_REFUSED, refuse, allow),
-        "fcntl": _one_of(1, _FCNTLS, allow, refuse),
-        "mknod": _one_of(1, devices, refuse, allow, mask=_FORMAT),
-        "mknodat": _one_of(2, devices, refuse, allow, mask=_FORMAT),
+        **dict.fromkeys(_OWNERS.split(), owners),
+        **{
+            name: any_bit(at, _AS_OWNER, refuse, owners)
+            for at, names in _MODES.items()
+            for name in names.split()
+        },
+        **dict.fromkeys(profile.notify.intersection(alterations), answer(USER_NOTIF)),
+        "open": any_bit(1, _CREATES, any_bit(2, _AS_OWNER, refuse, allow), allow),
+        "openat": any_bit(2, _CREATES, any_bit(3, _AS_OWNER, refuse, allow), allow),
+        "creat": any_bit(1, _AS_OWNER, refuse, allow),
+        "ioctl": one_of(
+            1,
+            _OF_FILES,
+            one_of(1, _FILE_IOCTLS, allow, refuse),
+            one_of(1, _IOCTLS_REFUSED, refuse, allow),
+            mask=0xFF00,
+        ),
+        "fcntl": one_of(1, _FCNTLS, allow, refuse),
+        "mknod": one_of(1, devices, refuse, any_bit(1, _AS_OWNER, refuse, allow), mask=_FORMAT),
+        "mknodat": one_of(2, devices, refuse, any_bit(2, _AS_OWNER, refuse, allow), mask=_FORMAT),
     }
 
 
 def _on_others(profile: Profile) -> dict[str, Block]:
     """Return the rules of calls that Landlock would let act on processes outside."""
-    allow, refuse = _return(_ALLOW), _fail(errno.EPERM)
+    allow, refuse = answer(ALLOW), fail(errno.EPERM)
     first = _FIRST_IS_PID.split()
     if profile.own_pids:
         return dict.fromkeys([*first, "setpriority", "ioprio_set"], allow)
-    own = _one_of(1, [0], allow, refuse)
+    own = one_of(1, [0], allow, refuse)
     return {
-        **dict.fromkeys(first, _one_of(0, [0], allow, refuse)),
-        "setpriority": _one_of(0, [0], own, refuse),  # PRIO_PROCESS
-        "ioprio_set": _one_of(0, [1], own, refuse),  # IOPRIO_WHO_PROCESS
+        **dict.fromkeys(first, one_of(0, [0], allow, refuse)),
+        "setpriority": one_of(0, [0], own, refuse),  # PRIO_PROCESS
+        "ioprio_set": one_of(0, [1], own, refuse),  # IOPRIO_WHO_PROCESS
     }
 
 
 def _on_sockets(profile: Profile) -> dict[str, Block]:
-    allow, refuse = _return(_ALLOW), _fail(errno.EPERM)
+    allow, refuse = answer(ALLOW), fail(errno.EPERM)
     addressed = ["connect", *_ADDRESSED.split()]
     # A connection of the host's that has been closed must not be led elsewhere by a send.
     sends = {
-        "sendmsg": _any_bit(2, _FASTOPEN, refuse, allow),
-        "sendto": _any_bit(3, _FASTOPEN, refuse, allow),
-        "sendmmsg": _any_bit(3, _FASTOPEN, refuse, allow),
+        "sendmsg": any_bit(2, _FASTOPEN, refuse, allow),
+        "sendto": any_bit(3, _FASTOPEN, refuse, allow),
+        "sendmmsg": any_bit(3, _FASTOPEN, refuse, allow),
     }
     # A datagram pair reaches any path socket by sendmsg(2) with a name; a stream cannot.
-    streams = _one_of(0, [_UNIX], _one_of(1, [_STREAM], allow, refuse, mask=_TYPE), _no_family())
+    sends["setsockopt"] = _options(allow, refuse)
+    streams = one_of(0, [_UNIX], one_of(1, [_STREAM], allow, refuse, mask=_TYPE), _no_family())
     if profile.sockets in ("inside", "loopback"):
-        local = _one_of(1, [_STREAM, _DGRAM, _SEQPACKET], allow, refuse, mask=_TYPE)
+        local = one_of(1, [_STREAM, _DGRAM, _SEQPACKET], allow, refuse, mask=_TYPE)
         inside = profile.sockets == "inside"
-        internet = _one_of(0, [_INET, _INET6], _internet(_DGRAM), _no_family())
+        internet = one_of(0, [_INET, _INET6], _internet(_DGRAM), _no_family())
         return {
             **dict.fromkeys(addressed, allow),
             **sends,
-            "socket": _one_of(0, [_UNIX], local if inside else refuse, internet),
-            "socketpair": _one_of(0, [_UNIX], local, _no_family()) if inside else streams,
+            "socket": one_of(0, [_UNIX], local if inside else refuse, internet),
+            "socketpair": one_of(0, [_UNIX], local, _no_family()) if inside else streams,
         }
     rules = {
         **dict.fromkeys(addressed, refuse),
         "socket": refuse,
         "socketpair": refuse if profile.sockets == "none" else streams,
+        "setsockopt": sends["setsockopt"],
     }
     if profile.sockets == "tcp":
         rules |= {
-            "socket": _one_of(0, [_INET, _INET6], _internet(), _one_of(0, [_UNIX], refuse, _no_family())),
-            "connect": _return(_USER_NOTIF),
+            "socket": one_of(0, [_INET, _INET6], _internet(), one_of(0, [_UNIX], refuse, _no_family())),
+            "connect": answer(USER_NOTIF),
             **sends,
         }
     return rules
@@ -315,83 +340,17 @@ def _on_sockets(profile: Profile) -> dict[str, Block]:
 def _internet(*more: int) -> Block:
     """Return the rule for type and protocol of an internet socket: nothing raw, no rare protocol."""
     protocols = [0, _TCP, _UDP] if more else [0, _TCP]
-    protocol = _one_of(2, protocols, _return(_ALLOW), _fail(errno.EPERM))
-    return _one_of(1, [_STREAM, *more], protocol, _fail(errno.EPERM), mask=_TYPE)
+    protocol = one_of(2, protocols, answer(ALLOW), fail(errno.EPERM))
+    return one_of(1, [_STREAM, *more], protocol, fail(errno.EPERM), mask=_TYPE)
+
+
+def _options(allow: Block, refuse: Block) -> Block:
+    """Return the rule for the level and the name of a socket option."""
+    rule = allow
+    for level, names in _OPTIONS_REFUSED.items():
+        rule = one_of(1, [level], one_of(2, names, refuse, allow), rule)
+    return rule
 
 
 def _no_family() -> Block:
-    return _fail(errno.EAFNOSUPPORT)
-
-
-# --- the assembler ---
-
-
-def _return(action: int) -> Block:
-    return ((_RETURN, 0, 0, action),)
-
-
-def _fail(code: int) -> Block:
-    return _return(_ERRNO | code)
-
-
-def _one_of(argument: int, values: Iterable[int], then: Block, otherwise: Block, mask: int = 0) -> Block:
-    """Return the rule that looks whether an argument, masked, is one of the values."""
-    values = list(values)
-    load: Block = ((_LOAD, 0, 0, _ARGUMENTS + 8 * argument),) + (((_AND, 0, 0, mask),) if mask else ())
-    last = len(values) - 1
-    tests = ((_IF_EQUAL, last - at, 0 if at < last else len(then), value) for at, value in enumerate(values))
-    return (*load, *tests, *then, *otherwise)
-
-
-def _any_bit(argument: int, bits: int, then: Block, otherwise: Block) -> Block:
-    """Return the rule that looks whether an argument has one of the bits."""
-    load = (_LOAD, 0, 0, _ARGUMENTS + 8 * argument)
-    return (load, (_IF_BITS, 0, len(then), bits), *then, *otherwise)
-
-
-def _asking(rule: Block) -> Block:
-    """Return the rule with a question to the listener in place of each "allow"."""
-    allow = (_RETURN, 0, 0, _ALLOW)
-    return tuple((_RETURN, 0, 0, _USER_NOTIF) if line == allow else line for line in rule)
-
-
-def _assemble(rules: Mapping[str, Block], default: Block, foreign: Block, machine: str | None) -> bytes:
-    machine = machine or syscalls.machine()
-    spans = _spans(rules, default, machine)
-    code = (
-        (_LOAD, 0, 0, _ARCHITECTURE),
-        (_IF_EQUAL, len(foreign), 0, _AUDIT_ARCH[machine]),
-        *foreign,
-        (_LOAD, 0, 0, _NUMBER),
-        *_search(spans),
-    )
-    return b"".join(struct.pack("@HBBI", *line) for line in code)  # struct sock_filter
-
-
-def _spans(rules: Mapping[str, Block], default: Block, machine: str) -> list[tuple[int, Block]]:
-    """Return from which number on which rule holds, ascending, beginning with 0."""
-    numbered = {
-        number: rule for name, rule in rules.items() if (number := syscalls.number(name, machine)) is not None
-    }
-    starts = {
-        0: default,
-        **{number + 1: default for number in numbered},
-        _X32: _fail(errno.ENOSYS),
-        **numbered,
-    }
-    spans: list[tuple[int, Block]] = []
-    for number, rule in sorted(starts.items()):
-        if not spans or spans[-1][1] != rule:
-            spans.append((number, rule))
-    return spans
-
-
-def _search(spans: list[tuple[int, Block]]) -> Block:
-    """Return the binary search for the span that holds the number, followed by its rule."""
-    if len(spans) == 1:
-        return spans[0][1]
-    middle = len(spans) // 2
-    low, high, pivot = _search(spans[:middle]), _search(spans[middle:]), spans[middle][0]
-    if len(low) <= _SPAN:
-        return ((_IF_AT_LEAST, len(low), 0, pivot), *low, *high)
-    return ((_IF_AT_LEAST, 0, 1, pivot), (_GOTO, 0, 0, len(low)), *low, *high)
+    return fail(errno.EAFNOSUPPORT)

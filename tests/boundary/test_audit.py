@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from boundary.conftest import start
 
 from isolate_magic import Policy
+
+
+def shared(folder: Path) -> Path:
+    """Make a folder that a companion, who may be another user, gets at."""
+    folder.mkdir()
+    folder.chmod(0o777)
+    for above in folder.parents:
+        if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
+            above.chmod(0o711)
+    return folder
 
 
 @pytest.fixture
@@ -41,7 +53,8 @@ talk = [one for one in gc.get_objects() if type(one).__name__ == "Conversation"]
 try:
     sock = socket.socket(fileno=talk.door_fd(talk.ask_host("dial", "127.0.0.1", {allowed})))
 except PermissionError:
-    sock = socket.create_connection(("127.0.0.1", {allowed}))
+    sock = socket.socket()
+    sock.connect_ex(("127.0.0.1", {allowed}))
 ended = select.poll(); ended.register(sock, 0); ended.poll(2000)
 sock.setblocking(False)
 for _ in range(3): sock.connect_ex(("127.0.0.1", {victim}))
@@ -60,3 +73,39 @@ def test_a_socket_of_the_host_is_not_connected_anew(tier: str, reset: int) -> No
         companion.close()
         with pytest.raises(TimeoutError):
             victim.accept()
+
+
+_SET_IDS = """
+import os
+def tried(act):
+    try: act()
+    except OSError: pass
+tried(lambda: os.close(os.open("{out}/opened", os.O_CREAT | os.O_WRONLY, 0o6755)))
+tried(lambda: os.mknod("{out}/made", 0o106755))
+open("{out}/plain", "w").close()
+tried(lambda: os.chmod("{out}/plain", 0o6755))
+tried(lambda: os.chmod("{out}", 0o2777))
+"""
+
+
+def test_no_program_that_runs_as_its_owner_comes_out(tier: str, tmp_path: Path) -> None:
+    out = shared(tmp_path / "out")
+    companion = start("set-ids", tier, Policy(extends="untrusted", write=[out]))
+    companion.run(_SET_IDS.format(out=out))
+    companion.close()
+    assert [path.name for path in (out, *out.iterdir()) if path.stat().st_mode & 0o6000] == []
+
+
+_CHANGING = ("0x40087602", "0x40086602", "0x401C5820")  # FS_IOC_SETVERSION, SETFLAGS, FSSETXATTR
+
+
+@pytest.mark.parametrize("request_", _CHANGING)
+def test_an_ioctl_changes_no_file_that_may_only_be_read(request_: str, tier: str, tmp_path: Path) -> None:
+    shown = shared(tmp_path / "shown")
+    (shown / "file").write_text("kept")
+    companion = start("ioctl", tier, Policy(extends="untrusted", read=[shown]))
+    with pytest.raises(PermissionError):
+        companion.run(
+            f"import fcntl, os; fcntl.ioctl(os.open('{shown}/file', os.O_RDONLY), {request_}, bytes(64))"
+        )
+    companion.close()

@@ -179,19 +179,21 @@ def test_an_unknown_call_is_an_error() -> None:
 
 # --- the allow-list, on both machines ---
 
+SET_IDS = (0o4755, 0o2755, 0o6000)
 CLONE_THREAD, CLONE_NEWUSER, CLONE_NEWNET, CLONE_PARENT, SIGCHLD = 0x10000, 0x10000000, 0x40000000, 0x8000, 17
 MISSING = """
     process_vm_readv process_vm_writev pidfd_getfd kcmp process_madvise keyctl bpf perf_event_open userfaultfd
     io_uring_setup mount umount2 pivot_root fsopen open_tree move_mount mount_setattr open_tree_attr swapon acct
     open_by_handle_at name_to_handle_at init_module kexec_load reboot sethostname syslog quotactl fanotify_init
     shmget shmat semget msgget mq_open memfd_create memfd_secret flock clone3 modify_ldt iopl clock_adjtime vmsplice
+    openat2 landlock_create_ruleset landlock_add_rule landlock_restrict_self
 """
 ALLOWED = """
     read write openat close mmap mprotect munmap mremap brk madvise mlock futex sched_yield getrandom rseq membarrier
     set_robust_list statx copy_file_range sendfile epoll_create1 eventfd2 timerfd_create signalfd4 inotify_init1
     pidfd_open pidfd_send_signal waitid wait4 sysinfo getcpu mbind set_mempolicy get_mempolicy sched_getaffinity
     linkat unlinkat ftruncate exit_group rt_sigreturn restart_syscall kill tgkill execve newfstatat clock_nanosleep
-    arch_prctl fork vfork open stat rename poll select sendmsg recvmsg landlock_restrict_self
+    arch_prctl fork vfork open stat rename poll select sendmsg recvmsg
 """
 
 
@@ -249,6 +251,29 @@ TABLE: list[tuple[Profile, str, tuple[int, ...], str]] = [
     (Profile(), "ioctl", (0, 0x8901), "EPERM"),
     (Profile(), "ioctl", (0, IOCTLS["TIOCGWINSZ"]), ALLOW),
     (Profile(), "ioctl", (0, IOCTLS["FIONREAD"]), ALLOW),
+    *((Profile(), "ioctl", (0, request), ALLOW) for request in (0x80086601, 0xC020660B, 0x40049409)),
+    *(
+        (Profile(own_files=True), "ioctl", (0, request), "EPERM")
+        for request in (0x40086602, 0x40086604, 0x40087602, 0x401C5820, 0x40806685, 0x5000940E)
+    ),
+    *((Profile(own_uid=True), name, (0, 0o755), ALLOW) for name in ("chmod", "fchmod")),
+    *((Profile(own_uid=True), name, (0, mode), "EPERM") for name in ("chmod", "fchmod") for mode in SET_IDS),
+    *((Profile(own_files=True), "fchmodat", (0, 0, mode), "EPERM") for mode in SET_IDS),
+    *((Profile(own_files=True), "fchmodat2", (0, 0, mode), "EPERM") for mode in SET_IDS),
+    *((Profile(), "open", (0, flags, 0o4755), "EPERM") for flags in (os.O_CREAT, os.O_TMPFILE)),
+    *((Profile(), "openat", (0, 0, flags, 0o2755), "EPERM") for flags in (os.O_CREAT, os.O_TMPFILE)),
+    (Profile(), "open", (0, os.O_RDWR, 0xFFFFFFFF), ALLOW),
+    (Profile(), "openat", (0, 0, os.O_RDWR, 0xFFFFFFFF), ALLOW),
+    (Profile(), "openat", (0, 0, os.O_CREAT, 0o1777), ALLOW),
+    (Profile(), "creat", (0, 0o4755), "EPERM"),
+    (Profile(notify=frozenset({"openat"})), "openat", (0, 0, os.O_CREAT, 0o4755), "EPERM"),
+    (Profile(notify=frozenset({"openat"})), "openat", (0, 0, os.O_CREAT, 0o755), NOTIFY),
+    *(
+        (Profile(sockets), "setsockopt", (0, *option), "EPERM")
+        for sockets in ("none", "pairs", "tcp", "inside", "loopback")
+        for option in ((0, 4), (41, 57), (41, 6), (6, 31))
+    ),
+    *((Profile("tcp"), "setsockopt", (0, *option), ALLOW) for option in ((1, 4), (6, 1), (41, 26), (0, 1))),
     *((Profile(), "fcntl", (0, command), ALLOW) for command in (0, 1, 2, 3, 4, 6, 1030, 1033)),
     *((Profile(), "fcntl", (0, command), "EPERM") for command in (8, 10, 15, 37, 38, 1024, 1026)),
     *((Profile(), "prctl", (option,), ALLOW) for option in (15, 16, 38, 39, 0x53564D41)),
@@ -258,6 +283,8 @@ TABLE: list[tuple[Profile, str, tuple[int, ...], str]] = [
     (Profile(), "seccomp", (1, 0), ALLOW),
     (Profile(), "seccomp", (1, 8), "EPERM"),
     (Profile(), "mknodat", (0, 0, 0o010644), ALLOW),
+    (Profile(), "mknodat", (0, 0, 0o104755), "EPERM"),
+    (Profile(), "mknod", (0, 0o102755), "EPERM"),
     (Profile(), "mknodat", (0, 0, 0o020644), "EPERM"),
     (Profile(), "mknodat", (0, 0, 0o060644), "EPERM"),
     (Profile(), "ptrace", (16,), "EPERM"),
