@@ -90,6 +90,11 @@ class Protection:
             layers.append(Layer("user", f"uid {details.get('uid')}, no capabilities", "setresuid, capset"))
         return cls(policy.name, details.get("tier", ""), tuple(layers), details, lacking)
 
+    @property
+    def charged(self) -> bool:
+        """Whether the kernel counts all memory that the companion is the first to write to, whoever holds it."""
+        return "memory.max" in self.details.get("cgroup", {}).get("applied", ())
+
     def __str__(self) -> str:
         head = f"policy {self.policy or '(unnamed)'}"
         head += f", tier {self.tier}" if self.tier else ", not confined: crash isolation only"

@@ -68,6 +68,8 @@ class Group:
         except OSError as error:
             found, self.lacking = [], str(error)
         for place in found:
+            if plan["walled"] and not place.controllers & wanted:
+                return  # what is walled is killed at once as it is, and to be moved takes milliseconds
             if self._made(place):
                 self._arrange(place)
                 return
@@ -301,13 +303,14 @@ def _given(path: str, wanted: set[str]) -> frozenset[str]:
     """Return the controllers of the groups in a group; the missing are switched on if it is ours."""
     switch = f"{path}/cgroup.subtree_control"
     given = set(_text(switch).split())
-    if wanted - given and _handed_over(path):
+    # With processes in it, it takes no `memory`, and `pids` would make groups in it unfit for processes.
+    if wanted - given and _handed_over(path) and not _text(f"{path}/cgroup.procs"):
         for name in (wanted - given) & set(_text(f"{path}/cgroup.controllers").split()):
             try:
                 with open(switch, "w", encoding="ascii") as file:
                     file.write(f"+{name}")
                 given.add(name)
-            except OSError:  # with processes in it, it cannot pass on controllers
+            except OSError:  # one that a group above has not passed on, or processes meanwhile
                 continue
     return frozenset(given)
 

@@ -33,7 +33,7 @@ HYBRID = (
 def plan(**limits: Any) -> dict[str, Any]:
     """Return as much of a plan as a group looks at."""
     none = {"memory": None, "cpu": None, "processes": None, "threads": None, "disk": None}
-    return {"limits": none | limits, "files": {"rooted": False}, "disk": 1 << 30}
+    return {"limits": none | limits, "files": {"rooted": False}, "disk": 1 << 30, "walled": False}
 
 
 def pause() -> None:
@@ -80,9 +80,9 @@ def limited(request: pytest.FixtureRequest) -> Callable[..., Companion]:
 def folder(pid: int) -> Path:
     """Return the folder of a process's group."""
     mounted = cgroup.hierarchy(Path("/proc/self/mountinfo").read_text())
-    assert mounted is not None
-    found = cgroup.located(Path(f"/proc/{pid}/cgroup").read_text(), *mounted)
-    assert found is not None
+    found = mounted and cgroup.located(Path(f"/proc/{pid}/cgroup").read_text(), *mounted)
+    if not found:
+        pytest.skip("no cgroup v2 is mounted that can be written")
     return Path(found)
 
 
@@ -139,6 +139,12 @@ def test_without_limits_no_group_is_made() -> None:
     made.remove()
 
 
+def test_a_walled_companion_is_not_moved_for_nothing() -> None:
+    made = Group(plan(memory=64 * MIB) | {"walled": True})
+    assert made.applied == [] or "memory.max" in made.applied
+    made.remove()
+
+
 def test_what_is_lacking_is_said() -> None:
     made = Group(plan(memory=64 * MIB, processes=2))
     assert made.lacking or {"memory.max", "pids.max"} <= set(made.applied)
@@ -161,6 +167,7 @@ def test_one_write_kills_all_in_it(group: Callable[..., Group]) -> None:
 
         pid = start(program)
         made.join(pid)
+        assert made.applied
         os.write(go[1], b"!")
         got = b""
         while len(got) < 5:
@@ -190,6 +197,13 @@ def test_a_group_of_a_supervisor_that_was_killed_is_removed_by_the_next(group: C
     first.remove()
     second.remove()
     assert not (above / first._name).exists()
+
+
+def test_the_group_of_the_session_stays_as_it_is() -> None:
+    mine = folder(os.getpid()) / "cgroup.subtree_control"
+    before = mine.read_text() if mine.exists() else ""
+    Group(plan(memory=64 * MIB, processes=2)).remove()
+    assert not mine.exists() or mine.read_text() == before
 
 
 def test_a_group_beside_one_with_a_limit_would_evade_it(group: Callable[..., Group]) -> None:
@@ -231,7 +245,7 @@ def test_an_untrusted_companion_cannot_touch_its_group(
     tier: str, limited: Callable[..., Companion], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ISOLATE_MAGIC_TIER", tier)
-    companion = limited("cgroup.kill", Policy.of("untrusted"))
+    companion = limited("memory.max", Policy.of("untrusted"))
     place = folder(companion.pid)
     for code in (
         f"open({str(place / 'memory.max')!r}, 'w').write('max')",
@@ -334,8 +348,12 @@ def test_files_that_are_read_do_not_count(limited: Callable[..., Companion], tmp
         stored.unlink()
 
 
-def test_what_was_copied_out_does_not_count(limited: Callable[..., Companion]) -> None:
+@pytest.mark.parametrize("way", ["direct", "memfd"])
+def test_what_was_copied_out_does_not_count(
+    way: str, limited: Callable[..., Companion], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("numpy")
+    monkeypatch.setenv("ISOLATE_MAGIC_COPIES", way)
     companion = limited("memory.max", Policy(memory="400MiB"))
     companion.run("import numpy\nlarge = numpy.ones(8 << 20)")
     copies = [byvalue(companion.pull("large")) for _ in range(8)]
@@ -347,9 +365,9 @@ def test_limits_change_while_it_runs(limited: Callable[..., Companion]) -> None:
     companion = limited("memory.max", Policy(memory="512MiB", threads=50))
     place = folder(companion.pid)
     assert (place / "pids.max").read_text() == "50\n"
-    companion.change_policy(companion.policy.but(memory="1GiB", threads=None))
-    until(lambda: (place / "pids.max").read_text() == "max\n")
-    assert int((place / "memory.max").read_text()) > 1024 * MIB
+    companion.change_policy(companion.policy.but(memory="256MiB", threads=40))
+    until(lambda: (place / "pids.max").read_text() == "40\n")
+    assert (place / "memory.max").read_text() == f"{272 * MIB}\n"
 
 
 def test_forks_are_refused_at_the_limit_also_to_root(limited: Callable[..., Companion]) -> None:
