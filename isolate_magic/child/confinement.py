@@ -61,6 +61,7 @@ class Ground:
         self.cwd = cwd
         self.report: dict[str, Any] = {"tier": plan["tier"], "namespaces": []}
         self.superuser = os.geteuid() == 0
+        self.enclosed = False  # whether no signal of the supervisor's gets out
         self.owner = (os.getuid(), os.getgid())
         if self.superuser and plan["walled"]:
             self.owner = (_spare_id("uid"), _spare_id("gid"))

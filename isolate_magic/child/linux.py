@@ -50,6 +50,11 @@ def die_with_parent(parent: int | None) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def survive_parent() -> None:
+    """Take `die_with_parent` back."""
+    prctl(_PDEATHSIG, 0)
+
+
 def name_process(name: str) -> None:
     """Set the name that ps and top show, cut to 15 bytes."""
     prctl(_NAME, name.encode()[:15])

@@ -83,8 +83,7 @@ def _start(
     """Start the init of the pid namespace, then the worker; return pids and the worker's socket."""
     init = _start_init() if "pid" in ground.report["namespaces"] else None
     if ground.plan["walled"] and init is None and landlock.abi() >= _SIGNALS_ABI:
-        linux.no_new_privileges()
-        landlock.scope_only()  # before the fork, so that the worker's own scope lies inside ours
+        ground.enclosed = _enclosed()  # before the fork, so that the worker's own scope lies inside ours
     ready, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if not pid:
@@ -172,6 +171,7 @@ class Supervisor:
         self.poll = select.poll()
         self.poll.register(self.pidfd, select.POLLIN)
         self.poll.register(lane, select.POLLIN)
+        self.poll.register(answer, select.POLLIN)
 
     def serve(self, ready: socket.socket) -> None:
         """Tell the zygote that the worker stands, then look after it until its end."""
@@ -209,6 +209,7 @@ class Supervisor:
         told["report"]["cgroup"] = self.group.report
         socket.send_fds(self.answer, [json.dumps(told).encode()], [self.pidfd])
         ready.close()
+        linux.survive_parent()  # `answer` tells when the zygote has gone, and leaves time to sweep
         return True
 
     def _look_after(self) -> None:
@@ -226,6 +227,9 @@ class Supervisor:
             events = [fd for fd, _ in self.poll.poll(left)]
             if self.pidfd in events:
                 return
+            if self.answer.fileno() in events:  # the zygote says nothing there: it has gone
+                self._kill()
+                return
             if self.lane is not None and self.lane.fileno() in events:
                 events.remove(self.lane.fileno())
                 limited = self._hear() or limited
@@ -237,7 +241,13 @@ class Supervisor:
     def _strike(self, verdict: Verdict) -> None:
         self.why = {"kind": verdict.kind, "reason": verdict.text}
         self.group.kill()
-        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        self._kill()
+
+    def _kill(self) -> None:
+        try:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        except ProcessLookupError:  # it has ended
+            return
 
     # ------------------------------------------------------------ the host
 
@@ -277,6 +287,7 @@ class Supervisor:
             if self.doorway is not None:
                 self.doorway.record = None
                 self.doorway.refuse_all()
+            self._kill()  # whom should it work for?
             return False
         if self.doorway is not None and self.doorway.attend(packet, fds):
             return False
@@ -302,7 +313,7 @@ class Supervisor:
         if self.init is not None:
             os.kill(self.init[0], signal.SIGKILL)
             os.waitpid(self.init[0], 0)  # which waits until everything in the namespace has gone
-        elif self.ground.plan["walled"]:
+        elif self.ground.enclosed:
             _kill_all_in_domain()
         if self.init is None:
             clean = sweep(self.tree).clean
@@ -310,8 +321,22 @@ class Supervisor:
         told: dict[str, Any] = {"status": status, "peak": peak, "why": self.why, "clean": clean}
         told |= {"cpu": self.watchdog.cpu, "curve": self.watchdog.curve}
         self._tell_all(0)
-        self.answer.send(json.dumps(told).encode())
+        try:
+            self.answer.send(json.dumps(told).encode())
+        except ConnectionError:  # the zygote has gone
+            pass
         self.group.remove()
+
+
+def _enclosed() -> bool:
+    """Let no signal of ours out of here from now on; return whether that is so (landlock(7))."""
+    linux.no_new_privileges()
+    landlock.scope_only()
+    try:
+        os.kill(os.getppid(), 0)  # the zygote, who is outside and of the same user
+    except PermissionError:
+        return True
+    return False
 
 
 def _kill_all_in_domain() -> None:
@@ -320,9 +345,6 @@ def _kill_all_in_domain() -> None:
     One kill(-1) is atomic, so no chain of forks gets away (landlock(7), kill(2)).
     """
     try:
-        os.kill(os.getppid(), 0)  # the zygote, which is outside: without a scope kill(-1) would hit the world
-    except PermissionError:
-        try:
-            os.kill(-1, signal.SIGKILL)
-        except ProcessLookupError:  # nobody is left
-            return
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:  # nobody is left
+        return

@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 import warnings
 from typing import Any
@@ -25,6 +26,7 @@ from isolate_magic.link import bulk, descriptors
 
 _LIMIT = 1 << 20
 _STANDS = 30.0  # seconds that a supervisor may take to confine its companion, or to collect it
+_PATIENCE = 3.0  # seconds for supervisors to sweep, when all ends
 _LOOK = 0.25  # seconds between two looks at the host during the imports
 
 
@@ -94,8 +96,7 @@ class Zygote:
                 os.close(fd)
             return
         if not pid:
-            self.control.close()
-            os.close(self.host)
+            self._let_go()
             _run(fds, start, self.kernel)
         for fd in fds:
             os.close(fd)
@@ -108,6 +109,8 @@ class Zygote:
         """Fork a supervisor, which forks the companion inside the wall; answer when that stands."""
         *given, lane = fds
         confinement.rehearse(start["plan"])
+        if start["plan"]["walled"]:
+            linux.adopt_orphans()  # of a supervisor that is killed
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             pid = os.fork()
@@ -120,8 +123,7 @@ class Zygote:
             return
         if not pid:
             ours.close()
-            self.control.close()
-            os.close(self.host)
+            self._let_go()
             _supervise(given, lane, start, self.kernel, theirs)
         theirs.close()
         for fd in fds:
@@ -154,6 +156,8 @@ class Zygote:
             os.kill(supervisor, signal.SIGKILL)
         os.waitpid(supervisor, 0)
         self.children.discard(supervisor)
+        if not packet:
+            self._end_strays()
         self._answer(json.loads(packet) if packet else {"status": None, "peak": None})
 
     def _reap(self, pid: int) -> None:
@@ -170,14 +174,57 @@ class Zygote:
     def _answer(self, content: dict[str, Any], fds: list[int] | None = None) -> None:
         socket.send_fds(self.control, [json.dumps(content).encode()], fds or [])
 
+    def _let_go(self) -> None:
+        """Close what a fork of this process must not have."""
+        self.control.close()
+        os.close(self.host)
+        for _, ours in self.supervisors.values():
+            ours.close()
+
+    def _end_strays(self) -> None:
+        """Kill what a killed supervisor has left, ours now: it has a seccomp program that we lack."""
+        deadline, ours = time.monotonic() + _PATIENCE, _filters(os.getpid())
+        while time.monotonic() < deadline:
+            strays = [pid for pid in _children() if pid not in self.children and _filters(pid) > ours]
+            if not strays:
+                return
+            for pid in strays:
+                os.kill(pid, signal.SIGKILL)  # a child of ours, so the number is nobody else's
+                os.waitpid(pid, 0)
+
     def end(self) -> None:
         """Kill every child; the host that they worked for is gone."""
+        deadline = time.monotonic() + _PATIENCE
+        for _, ours in self.supervisors.values():
+            ours.close()  # which tells a supervisor to end its companion, with all that this has started
+        for pid, _ in self.supervisors.values():
+            ended = select.poll()
+            ended.register(os.pidfd_open(pid), select.POLLIN)
+            ended.poll(max(0.0, deadline - time.monotonic()) * 1000)
         for pid in self.children:
             for kill in (os.killpg, os.kill):
                 try:
                     kill(pid, signal.SIGKILL)
                 except ProcessLookupError:  # not a group leader yet, or gone
                     continue
+        self._end_strays()
+
+
+def _children() -> list[int]:
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as children:
+            return [int(pid) for pid in children.read().split()]
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        return []
+
+
+def _filters(pid: int) -> int:
+    """Return how many seccomp programs a process has (proc_pid_status(5)); 0 before Linux 5.9."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
+            return next((int(line.split()[1]) for line in status if line.startswith("Seccomp_filters:")), 0)
+    except OSError:
+        return 0
 
 
 def _supervise(fds: list[int], lane: int, start: dict[str, Any], kernel: Any, answer: socket.socket) -> None:

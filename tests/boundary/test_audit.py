@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import secrets
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from boundary.conftest import start
+from waiting import until
 
 from isolate_magic import Policy
 
@@ -109,3 +115,57 @@ def test_an_ioctl_changes_no_file_that_may_only_be_read(request_: str, tier: str
             f"import fcntl, os; fcntl.ioctl(os.open('{shown}/file', os.O_RDONLY), {request_}, bytes(64))"
         )
     companion.close()
+
+
+_HOST = """
+import os, sys
+from boundary.conftest import start
+from isolate_magic import Policy
+companion = start("left", {tier!r}, Policy(extends="untrusted"))
+companion.run('''
+import ctypes, os, signal
+for _ in range(2):
+    if not os.fork():
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        ctypes.CDLL(None).prctl(15, b"{name}")
+        signal.pause()
+''')
+import psutil
+from waiting import until
+until(lambda: sum(p.name() == "{name}" for p in psutil.process_iter(["name"])) == 2)
+print(companion._process.zygote.pid, psutil.Process(companion.pid).ppid(), flush=True)
+try: companion.run("signal.pause()")
+finally: sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("who", ["host", "zygote", "supervisor", "host and zygote"])
+def test_nothing_outlives_who_watches_it(who: str, tier: str) -> None:
+    name = f"left{secrets.token_hex(4)}"
+    code = _HOST.format(tier=tier, name=name)
+    folder = Path(__file__).parents[1]
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=-1,
+        stdin=-1,
+        stderr=-3,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{folder}:{folder.parent}"},
+    ) as host:
+        assert host.stdout is not None
+        zygote, supervisor = map(int, host.stdout.readline().split())
+        pids = {"host": [host.pid], "zygote": [zygote], "supervisor": [supervisor]}
+        for pid in pids.get(who, [zygote, host.pid]):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not _named(name), 4)
+        host.kill()
+
+
+def _named(name: str) -> list[int]:
+    return [
+        one.pid
+        for one in psutil.process_iter(["name"])
+        if one.info["name"] == name and one.status() != "zombie"
+    ]
