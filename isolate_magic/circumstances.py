@@ -81,7 +81,7 @@ _COPIES = {
 
 def _direct() -> bool:
     with Companion(f"doctor-facts-{os.getpid()}") as companion:
-        return spawner.zygote((), {}, companion.policy.environment).direct
+        return spawner.zygote((), {}, companion.policy.environment, companion.policy.trusted).direct
 
 
 def landlock() -> int:

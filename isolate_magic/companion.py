@@ -343,30 +343,32 @@ class Companion:
         if process is not None and not process.talk.closed:
             return process
         with self._lock:
-            if self._process is None or self._process.talk.closed:
-                before = self._process
-                self._start()
-                if before is not None and before.report is not None and before.report.kind != "stop":
-                    self._say(before.report)
-            assert self._process is not None
-            return self._process
+            before = self._process
+            if before is not None and not before.talk.closed:
+                return before
+            process = self._start()
+            if before is not None and before.report is not None and before.report.kind != "stop":
+                self._say(before.report, process)
+            return process
 
-    def _start(self) -> None:
+    def _start(self) -> Process:
         if self._owner != os.getpid():
             raise StartError(
                 f"companion {self.name!r} belongs to process {self._owner}; make one of your own here"
             )
-        zygote = spawner.zygote(self.preload, self.env, rules.admit(self.policy, self.env).environment)
+        policy = rules.admit(self.policy, self.env)
+        zygote = spawner.zygote(self.preload, self.env, policy.environment, policy.trusted)
         zygote.ready()
         with Postponed():
-            self._process = Process(self.name, zygote, self.policy, self._buried, self.traced)
-            self._process.talk.renew = self._renew
+            process = Process(self.name, zygote, self.policy, self._buried, self.traced)
+            process.talk.renew = self._renew
+            self._process = process
             self.restarts += 1
+        return process
 
-    def _say(self, report: CrashReport) -> None:
-        assert self._process is not None
-        new = f"Started a new one (pid {self._process.pid}); what was in the old one is gone.\n"
-        (self._process.output.sink or output.default).stream("stderr", f"{report.headline}. {new}")
+    def _say(self, report: CrashReport, process: Process) -> None:
+        new = f"Started a new one (pid {process.pid}); what was in the old one is gone.\n"
+        (process.output.sink or output.default).stream("stderr", f"{report.headline}. {new}")
 
     def _buried(self, report: CrashReport) -> None:
         if report.kind != "stop":

@@ -252,6 +252,7 @@ def zygote(
     preload: tuple[str, ...] = (),
     environ: Mapping[str, str] | None = None,
     names: Iterable[str] | None = None,
+    trusted: bool = True,
 ) -> Zygote:
     """Return the zygote for a preload list and an environment, started if there is none alive.
 
@@ -261,9 +262,11 @@ def zygote(
         preload: modules that it imports.
         environ: environment variables beside the allowed ones.
         names: the allowed ones, as `allowed` takes them.
+        trusted: whether its companions are; freed memory of a zygote may still name what an earlier companion
+            was told, such as the session's arguments, so the two kinds share none.
     """
     given = allowed(os.environ, names) | dict(environ or {})
-    key = (sys.executable, preload, tuple(sorted(given.items())))
+    key = (sys.executable, trusted, preload, tuple(sorted(given.items())))
     with _lock:
         found = _zygotes.get(key)
         if found is None or not found.alive():
