@@ -353,7 +353,7 @@ class Companion:
 
     def _start(self) -> Process:
         if self._owner != os.getpid():
-            raise StartError(f"companion {self.name!r} belongs to process {self._owner}; make one of your own")
+            raise StartError(f"{self.name!r} belongs to process {self._owner}; make one of your own")
         policy = rules.admit(self.policy, self.env)
         zygote = spawner.zygote(self.preload, self.env, policy.environment, policy.trusted)
         zygote.ready()
