@@ -90,8 +90,6 @@ class Ground:
         open_net = plan["network"] == "all"
         self._leave((_WALL if walled else _NEWNET) & ~(_NEWNET if open_net else 0))
         try:
-            if not open_net:
-                linux.bring_loopback_up()
             if layout is not None:
                 root.stage(plan["disk"])
                 root.furnish(layout, self.owner, userns)
@@ -167,6 +165,7 @@ class Ground:
             os.setpriority(os.PRIO_PROCESS, 0, max(plan["nice"], os.getpriority(os.PRIO_PROCESS, 0)))
 
     def _become_nobody(self) -> None:
+        linux.bound_capabilities()  # which root alone may
         if self.superuser:
             os.setgroups([])
             os.setresgid(self.owner[1], self.owner[1], self.owner[1])
@@ -222,8 +221,13 @@ class Ground:
         self.report["landlock"] = abi
         if self.namespaced and files["rooted"]:
             if abi:
-                write = [*_inside(files), "/tmp", "/dev/shm", "/dev/null"]
-                self._restrict(["/"], write, tcp=False, scope=abi >= _SIGNALS_ABI)
+                read, write = ["/"], [*_inside(files), "/tmp", "/dev/shm", "/dev/null"]
+                if files["hidden"]:  # whose covers go with the file when the host replaces it
+                    read, write = (
+                        landlock.carve(_shown(files), files["hidden"]),
+                        landlock.carve(write, files["hidden"]),
+                    )
+                self._restrict(read, write, tcp=False, scope=abi >= _SIGNALS_ABI)
             return
         if abi < _SIGNALS_ABI:
             have = f"Landlock is at ABI {abi} here" if abi else "there is no Landlock here"
@@ -266,6 +270,11 @@ def _check_library() -> None:
             f"the companion runs as uid {os.getuid()}, which may not read Python's library in {library}; "
             "install Python where everybody may read it, or run the session as an ordinary user",
         )
+
+
+def _shown(files: dict[str, Any]) -> list[str]:
+    own = ["/etc", "/dev", "/proc", "/sys", "/tmp", os.getcwd()]
+    return [path for path in (*files["runtime"], *files["read"], *own) if os.path.exists(path)]
 
 
 def _inside(files: dict[str, Any]) -> list[str]:

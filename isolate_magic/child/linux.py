@@ -103,12 +103,7 @@ def drop_capabilities(keep: int = 0) -> None:
     Raises:
         OSError: the kernel refused (capabilities(7)).
     """
-    for capability in range(_LAST_CAPABILITY + 1):
-        if not keep >> capability & 1:
-            try:
-                prctl(_BOUNDING, capability)
-            except OSError:  # EINVAL: this kernel knows no such capability; EPERM: not ours to change
-                continue
+    bound_capabilities(keep)
     if not keep:
         _libc.prctl(_AMBIENT, *map(ctypes.c_ulong, (_AMBIENT_CLEAR_ALL, 0, 0, 0)))
         try:
@@ -119,6 +114,16 @@ def drop_capabilities(keep: int = 0) -> None:
     low, high = keep & 0xFFFFFFFF, keep >> 32
     sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
     check(_libc.capset(ctypes.byref(header), sets), "capset")
+
+
+def bound_capabilities(keep: int = 0) -> None:
+    """Let no program that this process runs get capabilities but these; only who has CAP_SETPCAP can."""
+    for capability in range(_LAST_CAPABILITY + 1):
+        if not keep >> capability & 1:
+            try:
+                prctl(_BOUNDING, capability)
+            except OSError:  # EINVAL: this kernel knows no such capability; EPERM: not ours to change
+                continue
 
 
 def capabilities() -> int:
