@@ -238,10 +238,18 @@ class Supervisor:
                 os.close(self.doorway.listener)
                 self.doorway = None
 
+    def _kill_others(self) -> None:
+        """Kill all that the worker has started, and the worker, where one blow does it."""
+        if self.init is not None:
+            os.kill(self.init[0], signal.SIGKILL)
+        elif self.ground.enclosed:
+            _kill_all_in_domain()
+
     def _strike(self, verdict: Verdict) -> None:
         self.why = {"kind": verdict.kind, "reason": verdict.text}
         self.group.kill()
         self._kill()
+        self._kill_others()  # who go on allocating
 
     def _kill(self) -> None:
         try:
@@ -310,12 +318,10 @@ class Supervisor:
         self.group.kill()
         self.why = self.why or self.group.verdict(status)
         clean = True
+        self._kill_others()
         if self.init is not None:
-            os.kill(self.init[0], signal.SIGKILL)
             os.waitpid(self.init[0], 0)  # which waits until everything in the namespace has gone
-        elif self.ground.enclosed:
-            _kill_all_in_domain()
-        if self.init is None:
+        else:
             clean = sweep(self.tree).clean
         peak = max(usage.ru_maxrss * 1024, self.watchdog.peak)
         told: dict[str, Any] = {"status": status, "peak": peak, "why": self.why, "clean": clean}
