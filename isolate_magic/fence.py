@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from isolate_magic import spawner
+from isolate_magic import patterns, spawner
 from isolate_magic.errors import ConfinementError, PolicyError
 from isolate_magic.policy import Policy
 
@@ -208,11 +208,29 @@ def _files(policy: Policy, tier: str, write: list[str]) -> dict[str, Any]:
     if policy.write is None:
         write = ["/"]
     user = [*read, *write] if rooted else []
+    _check_links(user, write)
     return {
         "rooted": rooted, "runtime": needed, "read": read, "write": write,
         "mapped": [path for path in (*user, *needed) if path in write or _private(path)],
         "hidden": policy.concealed(),
     }  # fmt: skip
+
+
+def _check_links(paths: Sequence[str], write: Sequence[str]) -> None:
+    """Make sure that no path leads over a link that a companion may have put there.
+
+    Raises:
+        PolicyError: one does.
+    """
+    open_ = [os.path.realpath(folder) for folder in write]
+    for path in paths:
+        for link in patterns.links(path):
+            if any(patterns.below(os.path.dirname(link), folder) for folder in open_):
+                raise PolicyError(
+                    f"{path} leads over the link {link}, which lies where the policy lets companions "
+                    "write, so one may have put it there; remove it, or name what it leads to: "
+                    f"{os.path.realpath(path)}"
+                )
 
 
 def _private(path: str) -> bool:

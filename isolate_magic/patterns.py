@@ -14,6 +14,7 @@ from typing import Any
 
 from isolate_magic.quantities import wrong
 
+_MOST_LINKS = 40  # as the kernel follows (path_resolution(7))
 PATHS = 'a list of paths or patterns, such as ["data/*.parquet", "/srv/models"]'
 
 
@@ -78,6 +79,22 @@ def _found(text: str, *, dots: bool) -> Iterator[str]:
         yield from glob.iglob(text, recursive=True, include_hidden=dots)
     elif os.path.exists(text):
         yield text
+
+
+def links(path: str) -> list[str]:
+    """Return the symbolic links that an absolute path leads over, each under its real name."""
+    found, done, rest = list[str](), "/", path.split("/")
+    while rest and len(found) < _MOST_LINKS:
+        part = rest.pop(0)
+        here = os.path.normpath(os.path.join(done, part))
+        if part in ("", ".", "..") or not os.path.islink(here):
+            done = here
+            continue
+        found.append(here)
+        target = os.readlink(here)
+        done = "/" if target.startswith("/") else done
+        rest = target.split("/") + rest
+    return found
 
 
 def below(path: str, folder: str) -> bool:

@@ -18,7 +18,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import Any
 
-from isolate_magic.child import mounts
+from isolate_magic.child import landlock, mounts
 
 OLD = "/old"
 HOME = "/tmp/home"
@@ -88,11 +88,19 @@ class Layout:
 
     def covered(self, path: str) -> bool:
         """Return whether a path lies in something of the host's that appears."""
-        return any(
-            path == known or path.startswith(known.rstrip("/") + "/")
-            for known, entry in self.entries.items()
-            if not entry.scratch
-        )
+        return any(_below(path, known) for known, entry in self.entries.items() if not entry.scratch)
+
+    def movable(self) -> list[str]:
+        """Return the folders around what is hidden that could be renamed, the outermost first.
+
+        Then the next start would not find it to hide it. As mount points they cannot be.
+        """
+        found: set[str] = set()
+        for path in self.hidden:
+            open_ = [known for known, entry in self.entries.items() if entry.writable and _below(path, known)]
+            while open_ and len(path := os.path.dirname(path)) > min(map(len, open_)):
+                found.add(path)
+        return sorted((path for path in found - set(self.entries) if os.path.isdir(path)), key=len)
 
 
 def plan(files: dict[str, Any], cwd: str) -> Layout:
@@ -149,6 +157,8 @@ def furnish(layout: Layout, owner: tuple[int, int], userns: int = -1) -> None:
             os.makedirs(os.path.dirname(link), exist_ok=True)
             os.symlink(target, link)
     _etc()
+    for folder in layout.movable():
+        mounts.bind(folder, folder, writable=True)
     for path in layout.hidden:
         _hide(path)
     for path in (*_CLOSED, *_REFUSED):
@@ -174,9 +184,32 @@ def _show(entry: Entry, layout: Layout, userns: int) -> None:
         )
     ):
         return
-    source = OLD + entry.path
-    _mountpoint(entry.path, os.path.isdir(source))
-    mounts.bind(source, entry.path, writable=entry.writable, userns=userns if entry.mapped else -1)
+    source = (OLD + entry.path).rstrip("/")
+    hidden = [OLD + path for path in layout.hidden if _below(path, entry.path)]
+    # What only covers a file of the host's goes when the host puts another in its place (rename(2)). So of a
+    # folder with something hidden in it, each other thing is shown by itself.
+    parts = landlock.carve([source], hidden) if hidden and not entry.writable else [source]
+    for part in parts:
+        place = part.removeprefix(OLD)
+        _mountpoint(place, os.path.isdir(part))
+        mounts.bind(part, place, writable=entry.writable, userns=userns if entry.mapped else -1)
+    for path in hidden if parts != [source] else ():
+        _surround(path, source)
+
+
+def _surround(path: str, top: str) -> None:
+    """Make a place for what is hidden, and the links of the folders around it."""
+    if os.path.lexists(path):
+        _mountpoint(path.removeprefix(OLD), os.path.isdir(path))
+    while path != top:
+        path = os.path.dirname(path)
+        for link in (one.path for one in os.scandir(path) if one.is_symlink()):
+            if not os.path.lexists(link.removeprefix(OLD)):
+                os.symlink(os.readlink(link), link.removeprefix(OLD))
+
+
+def _below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _mountpoint(path: str, folder: bool) -> None:

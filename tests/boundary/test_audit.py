@@ -18,7 +18,7 @@ import pytest
 from boundary.conftest import start
 from waiting import until
 
-from isolate_magic import Policy
+from isolate_magic import Companion, Policy, PolicyError
 
 
 def shared(folder: Path) -> Path:
@@ -120,7 +120,7 @@ def test_an_ioctl_changes_no_file_that_may_only_be_read(request_: str, tier: str
 _HOST = """
 import os, sys
 from boundary.conftest import start
-from isolate_magic import Policy
+from isolate_magic import Companion, Policy, PolicyError
 companion = start("left", {tier!r}, Policy(extends="untrusted"))
 companion.run('''
 import ctypes, os, signal
@@ -169,3 +169,52 @@ def _named(name: str) -> list[int]:
         for one in psutil.process_iter(["name"])
         if one.info["name"] == name and one.status() != "zombie"
     ]
+
+
+def _tried(companion: Companion, code: str) -> str:
+    try:
+        return str(companion.run(code))
+    except OSError as error:
+        return str(error)
+
+
+def test_a_link_that_a_companion_leaves_opens_nothing_at_the_next_start(tier: str, tmp_path: Path) -> None:
+    work, data = shared(tmp_path / "work"), shared(tmp_path / "work" / "data")
+    (tmp_path / "secret").write_text("canary")
+    (data / "mine.csv").write_text("1")
+    policy = Policy(extends="untrusted", read=[f"{data}/*.csv"], write=[work])
+    companion = start("link", tier, policy)
+    companion.run(f"import os; os.symlink('{tmp_path}/secret', '{data}/more.csv')")
+    companion.stop()
+    with pytest.raises(PolicyError, match=r"more\.csv"):
+        companion.start()
+    companion.close()
+    (data / "more.csv").unlink()
+    fresh = start("link", tier, policy)
+    assert fresh.run(f"open('{data}/mine.csv').read()") == "1"
+    fresh.close()
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_what_is_hidden_stays_so_below_the_working_directory(
+    kind: str, tier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shared(tmp_path / "folder")
+    inner = shared(folder / "inner")
+    (inner / "key").write_text("canary")
+    (inner / "other").write_text("other")
+    (folder / "link").symlink_to("inner")
+    monkeypatch.chdir(tmp_path)
+    policy = Policy(extends="untrusted", **{kind: ["folder"]}, hidden=["folder/inner/key"])
+    companion = start("hidden", tier, policy)
+    assert companion.run(f"open('{folder}/inner/other').read()") == "other"
+    assert "canary" not in _tried(companion, f"open('{inner}/key').read()")
+    _tried(companion, f"import os; os.rename('{inner}', '{folder}/away')")
+    companion.restart()
+    assert "canary" not in _tried(companion, f"open('{folder}/away/key').read()")
+    if kind == "read":
+        assert companion.run(f"open('{folder}/link/other').read()") == "other"
+        (inner / "new").write_text("canary")
+        (inner / "new").rename(inner / "key")  # as editors save
+        assert "canary" not in _tried(companion, f"open('{inner}/key').read()")
+    companion.close()
