@@ -12,6 +12,7 @@ import signal
 import stat
 from collections.abc import Mapping
 
+from isolate_magic import escapes
 from isolate_magic.report import StackFrame
 
 _LINE = re.compile(r'  File "(?P<file>[^"\n]{1,4096})", line (?P<line>\d{1,9}) in (?P<function>[^\n]{1,500})')
@@ -68,7 +69,9 @@ def stack(words: str, cells: Mapping[int, tuple[str, int]], trusted: bool = True
         match = _LINE.fullmatch(line)
         if match is None:
             continue
-        file, number = match["file"], int(match["line"])
+        file, number, function = match["file"], int(match["line"]), match["function"]
+        if not trusted:
+            file, function = escapes.plain(file), escapes.plain(function)
         if any(part in file for part in _BELOW) or len(frames) == 60:
             break
         cell = _CELL.fullmatch(file)
@@ -77,7 +80,7 @@ def stack(words: str, cells: Mapping[int, tuple[str, int]], trusted: bool = True
             source = _cell_line(cells.get(int(cell[1])), number)
         else:
             shown, source = file, _file_line(file, number) if trusted else ""
-        frames.append(StackFrame(shown, number, match["function"], source))
+        frames.append(StackFrame(shown, number, function, source))
     return tuple(frames)
 
 

@@ -328,7 +328,7 @@ class Companion:
 
     def logs(self) -> str:
         """Return its last output, at most some 64 KiB."""
-        return self._process.output.last() if self._process else ""
+        return self._process.logs() if self._process else ""
 
     # ------------------------------------------------------------ within
 

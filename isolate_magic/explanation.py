@@ -67,7 +67,10 @@ def _refused(error: OSError, policy: Policy) -> str | None:
     """Explain an error that the kernel has for those who want what is not theirs."""
     name = error.filename
     if isinstance(name, str) and name and error.errno in _AWAY:
-        return _path(policy, name[:_LONGEST], error.errno)
+        try:
+            return _path(policy, name[:_LONGEST], error.errno)
+        except ValueError:  # with a NUL or half a character in it, it is the name of no file
+            return None
     asked = error.errno in _REFUSED and _SOCKETS.search(_shown(error)) is not None
     if name is None and (error.errno in _NO_ROAD or asked):
         return _network(policy)

@@ -20,6 +20,7 @@ from isolate_magic.birth import WORDS, Birth
 from isolate_magic.conversation import Conversation
 from isolate_magic.dialer import Dialer
 from isolate_magic.errors import StartError
+from isolate_magic.escapes import clean
 from isolate_magic.filtering import filter_lines
 from isolate_magic.gate import gate
 from isolate_magic.lane import Lane
@@ -28,8 +29,11 @@ from isolate_magic.link.spin import Spin
 from isolate_magic.output import Output
 from isolate_magic.policy import Policy
 from isolate_magic.protection import Protection
+from isolate_magic.ration import tidy
 from isolate_magic.report import CrashReport
 from isolate_magic.watch import watch
+
+_REASON = 2000  # characters, some of which may be the companion's
 
 
 class Process:
@@ -126,7 +130,7 @@ class Process:
         """
         with self._lock:
             if self.why is None:
-                self.why = (kind, reason)
+                self.why = (kind, reason if self.trusted else tidy(reason, _REASON))
         if patience:
             self._signal(DUMP_SIGNAL)
             watch().later(patience, lambda: self._signal(signal.SIGKILL))
@@ -252,6 +256,11 @@ class Process:
             curve=tuple(map(tuple, ended.get("curve", ()))),
             lifetime=time.monotonic() - self.started,
         )
+
+    def logs(self) -> str:
+        """Return the last output, filtered as it was when it was shown."""
+        text = self.output.last()
+        return text if self.trusted else clean(text)
 
     def _last_lines(self) -> list[str]:
         """Return the last lines on stderr."""

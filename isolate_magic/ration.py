@@ -134,7 +134,8 @@ class Ration:
             raise ValueError("more classes, or more told of them, than an untrusted companion may have")
         if any(len(base.__mro__) > _LINE for base in told.bases):
             raise ValueError(f"more than {_LINE} classes above one another")
-        return told._replace(module=label(told.module), name=label(told.name))
+        text = None if told.text is None else tidy(told.text)
+        return told._replace(module=label(told.module), name=label(told.name), text=text)
 
 
 def allow(cls: type) -> None:

@@ -95,12 +95,12 @@ class Proxy:
         __tracebackhide__ = True
         if self._isolate_.owner.death:
             return repr(self)
-        text: str = _invoke(self, "__str__")
+        text: str = self._isolate_.owner.shown(_invoke(self, "__str__"))
         return text
 
     def __format__(self, spec: str) -> str:
         __tracebackhide__ = True
-        text: str = _invoke(self, "__format__", spec)
+        text: str = self._isolate_.owner.shown(_invoke(self, "__format__", spec))
         return text
 
     def __dir__(self) -> list[str]:

@@ -18,7 +18,7 @@ import pytest
 from boundary.conftest import start
 from waiting import until
 
-from isolate_magic import Companion, Policy, PolicyError
+from isolate_magic import Companion, Policy, PolicyError, ProcessTerminationError
 
 
 def shared(folder: Path) -> Path:
@@ -120,7 +120,7 @@ def test_an_ioctl_changes_no_file_that_may_only_be_read(request_: str, tier: str
 _HOST = """
 import os, sys
 from boundary.conftest import start
-from isolate_magic import Companion, Policy, PolicyError
+from isolate_magic import Companion, Policy, PolicyError, ProcessTerminationError
 companion = start("left", {tier!r}, Policy(extends="untrusted"))
 companion.run('''
 import ctypes, os, signal
@@ -217,4 +217,37 @@ def test_what_is_hidden_stays_so_below_the_working_directory(
         (inner / "new").write_text("canary")
         (inner / "new").rename(inner / "key")  # as editors save
         assert "canary" not in _tried(companion, f"open('{inner}/key').read()")
+    companion.close()
+
+
+_ACTING = r"\x1b]52;c;eA==\x07"
+_LAST_WORDS = """
+import os, stat
+text = b'Current thread\\n  File "{0}", line 1 in {0}\\n'
+for fd in range(3, 40):
+    try:
+        if stat.S_ISREG(os.fstat(fd).st_mode): os.pwrite(fd, text, 4096)
+    except OSError: pass
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_nothing_that_a_terminal_acts_on_comes_by_another_way(tier: str) -> None:
+    companion = start("acting", tier, Policy(extends="untrusted"))
+    companion.run(f"print('{_ACTING}')")
+    shown = [companion.logs()]
+    made = companion.run(f"class A:\n '{_ACTING}'\n def __str__(self): return '{_ACTING}'\nA()")
+    shown += [str(made), f"{made}", str(type(made).__doc__)]
+    with pytest.raises(ProcessTerminationError) as caught:
+        companion.run(_LAST_WORDS.format(_ACTING))
+    shown += [str(caught.value.report), str(caught.value)]
+    companion.close()
+    assert [text for text in shown if "\x1b]" in text or "\x07" in text] == []
+
+
+@pytest.mark.parametrize("name", [r"a\0b", r"\ud800"])
+def test_an_error_that_names_no_possible_file_stays_that_error(name: str, tier: str) -> None:
+    companion = start("name", tier, Policy(extends="untrusted"))
+    with pytest.raises(PermissionError, match="no"):
+        companion.run(f"raise PermissionError(13, 'no', '{name}')")
     companion.close()
