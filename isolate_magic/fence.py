@@ -209,6 +209,8 @@ def _files(policy: Policy, tier: str, write: list[str]) -> dict[str, Any]:
         write = ["/"]
     user = [*read, *write] if rooted else []
     _check_links(user, write)
+    if policy.write is not None and not (rooted and tier == "N"):
+        _check_packages(write)
     return {
         "rooted": rooted, "runtime": needed, "read": read, "write": write,
         "mapped": [path for path in (*user, *needed) if path in write or _private(path)],
@@ -230,6 +232,21 @@ def _check_links(paths: Sequence[str], write: Sequence[str]) -> None:
                     f"{path} leads over the link {link}, which lies where the policy lets companions "
                     "write, so one may have put it there; remove it, or name what it leads to: "
                     f"{os.path.realpath(path)}"
+                )
+
+
+def _check_packages(write: Sequence[str]) -> None:
+    """Make sure that no folder that may be written holds what Python runs; mounts would keep that as it is.
+
+    Raises:
+        PolicyError: one does.
+    """
+    for folder in map(os.path.realpath, write):
+        for path in map(os.path.realpath, runtime()):
+            if path != folder and patterns.below(path, folder):
+                raise PolicyError(
+                    f"write: {folder} holds {path}, which this session runs; without a root of its own "
+                    "a companion could change it there. Name smaller folders"
                 )
 
 

@@ -11,7 +11,7 @@ import tomllib
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from isolate_magic import output
+from isolate_magic import output, patterns
 from isolate_magic.errors import IsolateError, PolicyError
 from isolate_magic.policy import Policy
 from isolate_magic.watch import watch
@@ -42,7 +42,9 @@ def follow(companion: Companion, path: str) -> None:
     """
     place = os.path.abspath(os.path.expanduser(path))
     follower = _Follower(companion, place)  # before the file is read: what is saved meanwhile counts
-    companion.change_policy(Policy.load(place))
+    policy = Policy.load(place)
+    follower.check(policy)
+    companion.change_policy(policy)
     companion.followed = place
     _followers[companion] = follower
     follower.again()
@@ -96,11 +98,29 @@ class _Follower:
         self.taken = self.seen = _state(self.files)
         try:
             policy = self._load()
+            self.check(policy)
             if self._wanted():
                 self._say(str(self.companion.change_policy(policy)))
         except IsolateError as error:
             self._say(f"{error}; the policy stays as it was")
         self.again()
+
+    def check(self, policy: Policy) -> None:
+        """Make sure that the companion cannot write its policy itself, neither now nor under a new one.
+
+        Raises:
+            PolicyError: it can.
+        """
+        open_ = [*_open_to(policy), *_open_to(self.companion.policy)]
+        process = self.companion._alive()
+        if process is not None and not process.trusted:
+            open_ += process.plan["files"]["write"]
+        for file in map(os.path.realpath, self.files):
+            if any(patterns.below(file, os.path.realpath(folder)) for folder in open_):
+                raise PolicyError(
+                    f"companion {self.companion.name!r} may write {file}, so it could give itself another "
+                    "policy; keep the file where it cannot write"
+                )
 
     def _load(self) -> Policy:
         if self.taken[0] is None:
@@ -114,6 +134,11 @@ class _Follower:
         _held.append(f"companion {self.companion.name!r}, {name}: {text}\n")
         if not _holding:
             tell()
+
+
+def _open_to(policy: Policy) -> list[str]:
+    """Return where the code of strangers may write under a policy."""
+    return [] if policy.trusted else policy.writable()
 
 
 def _family(path: str) -> list[str]:

@@ -251,3 +251,34 @@ def test_an_error_that_names_no_possible_file_stays_that_error(name: str, tier: 
     with pytest.raises(PermissionError, match="no"):
         companion.run(f"raise PermissionError(13, 'no', '{name}')")
     companion.close()
+
+
+def test_packages_below_a_folder_that_may_be_written_stay_as_they_are(
+    tier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shared(tmp_path / "project")
+    packages = shared(folder / "site-packages")
+    (packages / "module.py").write_text("kept")
+    (packages / "module.py").chmod(0o666)
+    monkeypatch.syspath_prepend(str(packages))
+    try:
+        companion = start("packages", tier, Policy(extends="untrusted", write=[folder]))
+    except PolicyError:
+        return
+    with pytest.raises(OSError):
+        companion.run(f"open('{packages}/module.py', 'w').write('changed')")
+    companion.close()
+    assert (packages / "module.py").read_text() == "kept"
+
+
+def test_a_companion_cannot_write_the_policy_that_it_follows(tier: str, tmp_path: Path) -> None:
+    folder = shared(tmp_path / "folder")
+    file, other = folder / "it.toml", tmp_path / "other.toml"
+    file.write_text('extends = "untrusted"\n')
+    companion = start("follower", tier, Policy(extends="untrusted", write=[folder]))
+    with pytest.raises(PolicyError, match="may write"):
+        companion.follow_policy(file)
+    other.write_text(f'extends = "untrusted"\nwrite = ["{tmp_path}"]\n')
+    with pytest.raises(PolicyError, match="may write"):
+        companion.follow_policy(other)
+    companion.close()
