@@ -145,8 +145,9 @@ _TYPE = 0xFFFFFFFF & ~(0o2000000 | 0o4000)  # without SOCK_CLOEXEC and SOCK_NONB
 _TCP, _UDP = 6, 17
 _FASTOPEN = 0x20000000  # MSG_FASTOPEN connects while sending
 # IP_OPTIONS, IPV6_2292PKTOPTIONS and IPV6_RTHDR can send a connection by way of any other host, and what it
-# carries to that host; TCP_ULP puts other code of the kernel on it.
-_OPTIONS_REFUSED = {0: (4,), 41: (6, 57), 6: (31,)}
+# carries to that host; TCP_ULP puts other code of the kernel on it. SO_SNDBUF, SO_RCVBUF and the same with
+# FORCE: what lies in a buffer is nobody's memory, so no socket holds more than the usual.
+_OPTIONS_REFUSED = {0: (4,), 41: (6, 57), 6: (31,), 1: (7, 8, 32, 33)}
 _FORMAT, _CHARACTER, _BLOCK_DEVICE = 0o170000, 0o020000, 0o060000
 
 

@@ -96,6 +96,8 @@ def _start(
     group.join(pid)  # it prepares itself meanwhile; nothing of the user's runs before we answer
     if "net" in ground.report["namespaces"]:
         linux.bring_loopback_up()  # likewise, since the kernel may take some milliseconds
+        if ground.plan["walled"]:
+            linux.narrow_buffers(proc)
     return pid, init, ready
 
 

@@ -282,3 +282,46 @@ def test_a_companion_cannot_write_the_policy_that_it_follows(tier: str, tmp_path
     with pytest.raises(PolicyError, match="may write"):
         companion.follow_policy(other)
     companion.close()
+
+
+_BUFFERS = """
+import os, signal, socket
+def filled():
+    held, server = [], socket.create_server(("127.0.0.1", 0), backlog=200) if {internet} else None
+    try:
+        while True:
+            if server:
+                client = socket.create_connection(server.getsockname())
+                held += [client, server.accept()[0]]
+            else:
+                held += socket.socketpair()
+            for one in held[-2:]:
+                for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                    try: one.setsockopt(socket.SOL_SOCKET, option, 8 << 20)
+                    except OSError: pass
+                one.setblocking(False)
+                try:
+                    while True: one.send(bytes(65536))
+                except BlockingIOError: pass
+    except OSError: pass
+    return held
+done, there = os.pipe()
+for _ in range(2):
+    if not os.fork():
+        held = filled()
+        os.write(there, b".")
+        signal.pause()
+os.read(done, 1); os.read(done, 1)
+"""
+
+
+@pytest.mark.parametrize("internet", [False, True])
+def test_buffers_of_sockets_hold_little(internet: bool, tier: str) -> None:
+    if tier == "L" and internet:
+        pytest.skip("there are no such sockets in tier L")
+    companion = start("buffers", tier, Policy(extends="untrusted", open_files=128))
+    before = psutil.virtual_memory().available
+    companion.run(_BUFFERS.format(internet=internet))
+    after = psutil.virtual_memory().available
+    companion.close()
+    assert before - after < 400 << 20

@@ -271,7 +271,7 @@ TABLE: list[tuple[Profile, str, tuple[int, ...], str]] = [
     *(
         (Profile(sockets), "setsockopt", (0, *option), "EPERM")
         for sockets in ("none", "pairs", "tcp", "inside", "loopback")
-        for option in ((0, 4), (41, 57), (41, 6), (6, 31))
+        for option in ((0, 4), (41, 57), (41, 6), (6, 31), (1, 7), (1, 8))
     ),
     *((Profile("tcp"), "setsockopt", (0, *option), ALLOW) for option in ((1, 4), (6, 1), (41, 26), (0, 1))),
     *((Profile(), "fcntl", (0, command), ALLOW) for command in (0, 1, 2, 3, 4, 6, 1030, 1033)),
