@@ -27,6 +27,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from isolate_magic.addresses import Address, lookup, own, parsed
+
 MOST_AT_ONCE = 64
 """Attempts that run at the same time; further ones wait."""
 
@@ -40,7 +42,6 @@ _MOST_ADDRESSES = 256  # per name; those that were met first go first
 _LOCK_FILTER, _ATTACH_FILTER = 44, 26  # asm-generic/socket.h
 
 Reply = Callable[[bytes, socket.socket | None], None]
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Attempt(NamedTuple):
@@ -80,9 +81,9 @@ def endpoint(entry: str) -> tuple[str, int]:
     if not match or not 0 < int(match[3]) < 65536:
         raise ValueError(f"{entry!r} names no server: write host:port, 192.0.2.1:port or [2001:db8::1]:port")
     host = match[1] or match[2].lower().rstrip(".")
-    if match[1] and _parsed(host) is None:
+    if match[1] and parsed(host) is None:
         raise ValueError(f"{entry!r}: {host!r} is no IPv6 address")
-    numeric = _parsed(host)
+    numeric = parsed(host)
     if numeric is not None and (numeric.is_unspecified or numeric.is_multicast):
         raise ValueError(f"{entry!r}: nobody listens at {host}; name the address of the server itself")
     return host, int(match[3])
@@ -111,7 +112,7 @@ class Dialer:
         self.tethers = _may_tether()
         self.log: deque[Attempt] = deque(maxlen=1000)
         self._lock = threading.Lock()
-        self._found: dict[str, dict[_Address, None]] = {}
+        self._found: dict[str, dict[Address, None]] = {}
         self._looked = float("-inf")
         self._running = 0
         self._waiting: deque[tuple[Question, Reply]] = deque()
@@ -125,12 +126,12 @@ class Dialer:
     @allowed.setter
     def allowed(self, entries: tuple[str, ...]) -> None:
         pairs = [endpoint(entry) for entry in entries]
-        numbers = [(_parsed(host), port) for host, port in pairs]
+        numbers = [(parsed(host), port) for host, port in pairs]
         with self._lock:
             self._fixed = {(address, port) for address, port in numbers if address is not None}
             self._ports: dict[str, set[int]] = {}
             for host, port in pairs:
-                if _parsed(host) is None:
+                if parsed(host) is None:
                     self._ports.setdefault(host, set()).add(port)
             self._found = {name: self._found.get(name, {}) for name in self._ports}
             self._allowed = tuple(entries)
@@ -144,7 +145,7 @@ class Dialer:
             names = list(self._ports)
             self._looked = time.monotonic()
         for name in names:
-            found = _lookup(name)
+            found = lookup(name)
             with self._lock:
                 if name in self._found:
                     merged = list(self._found[name] | dict.fromkeys(found))
@@ -157,7 +158,7 @@ class Dialer:
 
     def permits(self, address: str, port: int) -> bool:
         """Tell whether a numeric address and port are allowed; never asks a name server."""
-        number = _parsed(address)
+        number = parsed(address)
         if number is None:
             return False
         with self._lock:
@@ -239,7 +240,7 @@ class Dialer:
             ValueError: the packet is no question.
         """
         question = msgspec.json.decode(packet, type=Question)
-        if not 0 <= question.port < 65536 or _parsed(question.address) is None:
+        if not 0 <= question.port < 65536 or parsed(question.address) is None:
             raise ValueError(f"no address: {question.address!r} port {question.port}")
         known = self.permits(question.address, question.port)
         at_once = not question.wait and self.tethers
@@ -270,7 +271,7 @@ class Dialer:
     def _settle(self, question: Question, reply: Reply) -> None:
         address, port = question.address, question.port
         try:
-            if question.inside and _own(address) and not self._permits_now(address, port):
+            if question.inside and own(address) and not self._permits_now(address, port):
                 self._note(question, "inside")
                 self._say(question, reply, "inside", 0)
                 return
@@ -306,41 +307,6 @@ class Dialer:
             self.seen(attempt)
 
 
-def _parsed(address: str) -> _Address | None:
-    """Read a numeric address; an IPv4 address inside of an IPv6 one is the IPv4 address."""
-    try:
-        number = ipaddress.ip_address(address)
-    except ValueError:
-        return None
-    mapped = number.ipv4_mapped if number.version == 6 else None
-    return mapped or number
-
-
-def _own(address: str) -> bool:
-    """Tell whether an address means the machine itself; connect() takes 0.0.0.0 and :: for loopback."""
-    number = _parsed(address)
-    return number is not None and (number.is_loopback or number.is_unspecified)
-
-
-def _lookup(name: str) -> list[_Address]:
-    """Resolve a name; nothing if it has no address now.
-
-    Whoever serves a name decides where it leads. A name with a dot therefore never leads to this machine,
-    to link-local addresses (where clouds keep their secrets) or to a group; list such an address itself.
-    """
-    try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return []
-    numbers = [number for *_, place in found if (number := _parsed(str(place[0]))) is not None]
-    foreign = "." in name and not name.endswith(".localhost")
-    return [one for one in dict.fromkeys(numbers) if not (foreign and _near(one))]
-
-
-def _near(number: _Address) -> bool:
-    return number.is_loopback or number.is_link_local or number.is_unspecified or number.is_multicast
-
-
 def _may_tether() -> bool:
     with socket.socket() as any_socket:
         try:
@@ -350,7 +316,7 @@ def _may_tether() -> bool:
     return True
 
 
-def _tether(made: socket.socket, number: _Address, port: int) -> None:
+def _tether(made: socket.socket, number: Address, port: int) -> None:
     """Let a socket hear only one peer, for good.
 
     The program is classic BPF (linux/filter.h; Documentation/networking/filter.rst): for TCP it sees the
