@@ -331,7 +331,8 @@ def _spare_id(kind: str) -> int:
             first, _, length = map(int, line.split())
             most = max(most, first + length - 1)
     span = 1 << 20 if most > 1 << 30 else 500
-    return min(most, 2_000_000_000) - 1 - os.getpid() % span if most > 1000 else max(most, 1)
+    # Two below the end: of 65536 ids that leaves out 65534, which is nobody's and so may be others'.
+    return min(most, 2_000_000_000) - 2 - os.getpid() % span if most > 1000 else max(most, 1)
 
 
 def _tasks_of(uid: int) -> int:
