@@ -78,6 +78,7 @@ class Zygote:
             packet, fds = descriptors.receive(self.control, _LIMIT, 8)
             if not packet:
                 return
+            self._collect_orphans()
             request = json.loads(packet)
             if request["do"] == "fork":
                 self._fork(fds, request["start"])
@@ -180,6 +181,12 @@ class Zygote:
         os.close(self.host)
         for _, ours in self.supervisors.values():
             ours.close()
+
+    def _collect_orphans(self) -> None:
+        """Let those go that came to us when their parents ended, and have ended too."""
+        for pid in _children():
+            if pid not in self.children:
+                os.waitpid(pid, os.WNOHANG)
 
     def _end_strays(self) -> None:
         """Kill what a killed supervisor has left, ours now: it has a seccomp program that we lack."""
