@@ -116,10 +116,9 @@ def test_starting_a_program_does_not_count_the_memory_twice() -> None:
 
 
 def test_a_process_that_borrows_its_parents_memory_does_not_count_it_twice() -> None:
-    libc = ctypes.CDLL(None)
-    stack = ctypes.create_string_buffer(MIB)
-
     def borrowing() -> None:
+        libc = ctypes.CDLL(None)
+        stack = ctypes.create_string_buffer(MIB)
         memory = filled(120 * MIB)
         # clone(2) with CLONE_VM | SIGCHLD: pause(2) as its function, on a stack of its own.
         top = ctypes.addressof(stack) + MIB
