@@ -295,3 +295,10 @@ def test_a_time_limit_interrupts_its_own_cell_only(companion: Companion) -> None
 def test_a_time_limit_that_leaves_no_time_is_refused(companion: Companion, timeout: float) -> None:
     with pytest.raises(ValueError, match="positive number"):
         companion.run("1", timeout=timeout)
+
+
+def test_an_interrupt_that_comes_before_the_companion_listens_is_not_lost() -> None:
+    for delay in (0.0005, 0.001, 0.002, 0.003) * 5:
+        with Companion("early") as companion, pytest.raises(CellTimeout):
+            companion.run("import time; time.sleep(30)", timeout=delay)
+        assert not companion.crashes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import threading
 from collections import deque
@@ -141,6 +142,12 @@ class Serving(Peer):
                 raise KeyboardInterrupt
         elif number and number not in self._recent:
             self.due.add(number)  # the request is still on its way
+
+    def listen_for_interrupts(self) -> None:
+        """Handle SIGINT from now on, and the one that the host may have sent before."""
+        signal.signal(signal.SIGINT, self.interrupt)
+        if BOARD.unpack_from(self.board)[1] != self._serial:
+            self.interrupt(signal.SIGINT, None)
 
     # ------------------------------------------------------------ serving
 

@@ -7,7 +7,6 @@ import mmap
 import os
 import random
 import select
-import signal
 import socket
 import sys
 import tempfile
@@ -95,7 +94,7 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any, wall: Wall | None =
     poll.register(channel, select.POLLIN)
     talk.spin = Spin(partial(poll.poll, 0), start["host"])
     kernel.session.publish = lambda kind, content: talk.publish(order, kind, content)
-    signal.signal(signal.SIGINT, talk.interrupt)
+    talk.listen_for_interrupts()
     imports.allow(start["plan"]["imports"], start["plan"]["name"])
     if wall is not None:
         if start["plan"]["walled"]:
