@@ -35,7 +35,6 @@ _TASKS = 16  # threads that a process of the tree has on average, where only pro
 _TRACED = ["open", "creat", "openat", "openat2", "execve", "execveat", "connect"]
 _SCRATCH = 1 << 30
 _STACK = 8 << 20  # of a thread
-_WORD = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -143,7 +142,7 @@ def plan(
         "limits": limits(policy, write, scratch),
         "watched": limited(policy),
         "rlimits": rlimits(policy),
-        "disk": policy.disk or _SCRATCH,
+        "disk": policy.disk or min(_SCRATCH, policy.memory or _SCRATCH),
         "scratch": [scratch] if scratch else [],
         "home": _home(policy, tier, scratch),
         "nice": policy.nice,
