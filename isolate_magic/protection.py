@@ -92,7 +92,7 @@ class Protection:
 
     @property
     def charged(self) -> bool:
-        """Whether the kernel counts all memory that the companion is the first to write to, whoever holds it."""
+        """Tell whether the kernel counts all memory that the companion writes to first, whoever holds it."""
         return "memory.max" in self.details.get("cgroup", {}).get("applied", ())
 
     def __str__(self) -> str:
