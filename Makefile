@@ -12,7 +12,7 @@ test: $(VENV)/test.stamp  ## Check style and types, then run every test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python tests/run.py
 
 $(VENV)/bin/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "isolate_magic needs Python 3.11 or newer")'
