@@ -30,11 +30,18 @@ def main() -> int:
     alone = [path for path in modules if path.stem in ALONE]
     others = [path for path in modules if path.stem not in ALONE]
     failed = 0
-    with tempfile.TemporaryFile("w+") as first, tempfile.TemporaryFile("w+") as second:
+    with (
+        tempfile.TemporaryDirectory(prefix="suite-") as folder,
+        tempfile.TemporaryFile("w+") as first,
+        tempfile.TemporaryFile("w+") as second,
+    ):
         outputs = (None, first, second)
+        # Folders of their own, since pytest removes those of all runs but the last three.
         runs = [
-            subprocess.Popen(command(share), stdout=output, stderr=subprocess.STDOUT)
-            for share, output in zip(shares(others, 3), outputs, strict=True)
+            subprocess.Popen(
+                [*command(share), f"--basetemp={folder}/{number}"], stdout=output, stderr=subprocess.STDOUT
+            )
+            for number, (share, output) in enumerate(zip(shares(others, 3), outputs, strict=True))
         ]
         for run, output in zip(runs, outputs, strict=True):
             failed |= run.wait()
