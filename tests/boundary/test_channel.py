@@ -571,15 +571,16 @@ time.sleep(60)
 """
 
     def slow(text: str) -> None:
+        if other.ident is None:
+            other.start()
+        assert guest._process is not None
+        until(lambda: len(guest._process.talk.slots) > 1)  # the other thread reads now
         time.sleep(0.5)  # which a function of the user's may take
         KEPT.clear()
 
     other = threading.Thread(target=quiet, args=(lambda: guest.run("time.sleep(60)", timeout=40),))
-    timer = threading.Timer(0.2, other.start)
-    timer.start()
     with Growth() as growth, pytest.raises(ProtocolError, match="nobody has served"):
         guest.run(code, push={"hear": slow}, timeout=40)
-    timer.join()
     other.join(60)
     assert growth.most < 500
     harmless(guest, pid)
