@@ -9,6 +9,7 @@ host (memfd_create(2), F_ADD_SEALS in fcntl(2)) and mapped by the other.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import mmap
 import os
@@ -16,6 +17,7 @@ from typing import Any
 
 _SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 _F_ADD_SEALS = 1033
+_TRIES = 4  # to seal; the kernel waits 0.15 s in each (memfd_wait_for_pins)
 _CHUNK = 1 << 30  # one call moves at most MAX_RW_COUNT, just under 2 GiB
 
 
@@ -104,6 +106,13 @@ def seal(fd: int) -> None:
     Raises:
         OSError: EBUSY while somebody holds a writable map of it.
     """
+    for _ in range(_TRIES):
+        try:
+            fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)
+            return
+        except OSError as error:  # EBUSY also while the kernel itself has a page in its hands, for a moment
+            if error.errno != errno.EBUSY:
+                raise
     fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)
 
 

@@ -102,7 +102,9 @@ class Scene:
         }  # fmt: skip
         for name, (text, mode) in texts.items():
             path = folder / name
-            if path.is_symlink() or (path.exists() and not path.is_file()):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)  # what was moved over it
+            elif path.is_symlink() or (path.exists() and not path.is_file()):
                 path.unlink()
             if not path.exists() or path.read_text() != text:
                 path.write_text(text)  # in place: running companions have these very files
