@@ -1,7 +1,8 @@
 """Run the whole suite: three shares of its modules beside each other, then those that measure, alone.
 
 Most tests wait for processes, so three shares take a third of the time of one on two cores. What measures time
-or memory runs by itself afterwards.
+or memory runs by itself afterwards. What has failed is run once more by itself, and named: a test that passes
+only then has met a busy machine, or a fault that is rare, and either wants to be looked at.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ HEAVY = {
     "test_docs": 40, "test_magics": 20, "test_output_browser": 20, "test_tensors": 20, "test_everyday": 20,
 }  # fmt: skip
 """Seconds that some modules take; the others take about five."""
+FAILED, INTERRUPTED = 1, 2  # exit statuses of pytest
 
 
 def main() -> int:
@@ -29,31 +31,43 @@ def main() -> int:
     modules = sorted(TESTS.rglob("test_*.py"))
     alone = [path for path in modules if path.stem in ALONE]
     others = [path for path in modules if path.stem not in ALONE]
-    failed = 0
-    with (
-        tempfile.TemporaryDirectory(prefix="suite-") as folder,
-        tempfile.TemporaryFile("w+") as first,
-        tempfile.TemporaryFile("w+") as second,
-    ):
-        outputs = (None, first, second)
-        # Folders of their own, since pytest removes those of all runs but the last three.
-        runs = [
-            subprocess.Popen(
-                [*command(share), f"--basetemp={folder}/{number}"], stdout=output, stderr=subprocess.STDOUT
-            )
-            for number, (share, output) in enumerate(zip(shares(others, 3), outputs, strict=True))
-        ]
-        for run, output in zip(runs, outputs, strict=True):
-            failed |= run.wait()
-            if output is not None:
-                output.seek(0)
-                print(output.read(), flush=True)
-    return failed | subprocess.run(command(alone), check=False).returncode
+    with tempfile.TemporaryDirectory(prefix="suite-") as folder:
+        runs = [Share(paths, f"{folder}/{number}") for number, paths in enumerate(shares(others, 3))]
+        statuses = [run.wait() for run in runs]
+        runs.append(Share(alone, f"{folder}/alone"))
+        statuses.append(runs[-1].wait())
+        return max(
+            run.again(status) if status in (FAILED, INTERRUPTED) else status
+            for run, status in zip(runs, statuses, strict=True)
+        )
 
 
-def command(paths: list[Path]) -> list[str]:
-    """Return the command that runs some modules."""
-    return [sys.executable, "-m", "pytest", *sys.argv[1:], *map(str, paths)]
+class Share:
+    """Run some modules in a process of their own.
+
+    Args:
+        paths: the modules.
+        folder: for what they write; pytest removes the folders of all runs but the last three.
+    """
+
+    def __init__(self, paths: list[Path], folder: str) -> None:
+        self.command = [sys.executable, "-m", "pytest", *sys.argv[1:], f"--basetemp={folder}"]
+        self.command += ["-p", "cacheprovider", "-o", f"cache_dir={folder}-cache", *map(str, paths)]
+        self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115  # as long as the process
+        self.process = subprocess.Popen(self.command, stdout=self.output, stderr=subprocess.STDOUT)
+
+    def wait(self) -> int:
+        """Print all that it says when it has ended; return its exit status."""
+        status = self.process.wait()
+        self.output.seek(0)
+        print(self.output.read(), flush=True)
+        return status
+
+    def again(self, status: int) -> int:
+        """Run what has failed once more, or everything if it was interrupted; return the exit status."""
+        print("Once more, by itself, what has failed:", flush=True)
+        last = ["--last-failed"] if status == FAILED else []
+        return subprocess.run([*self.command, *last], check=False).returncode
 
 
 def shares(paths: list[Path], count: int) -> list[list[Path]]:
