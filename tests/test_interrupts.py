@@ -14,7 +14,7 @@ from waiting import until
 
 from isolate_magic import CellTimeout, Companion, ProcessTerminationError
 
-DEAF = """
+DEAF = """\
 import ctypes, signal
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 libc = ctypes.CDLL(None)
