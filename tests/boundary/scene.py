@@ -121,6 +121,9 @@ class Scene:
         (folder / "out").mkdir(exist_ok=True)
         link = folder / "out/link-before"
         if not link.is_symlink():
+            if link.is_dir():
+                shutil.rmtree(link)  # an attack has put something else there
+            link.unlink(missing_ok=True)
             link.symlink_to(folder / "secret.txt")
         for name, text in self._home_texts.items():
             path = self.home / name
