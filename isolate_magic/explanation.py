@@ -11,7 +11,7 @@ import re
 import socket
 from typing import Any
 
-from isolate_magic import fence, quantities, spawner
+from isolate_magic import fence, quantities, refusals, spawner
 from isolate_magic.policy import Policy
 
 _AWAY = (errno.EACCES, errno.ENOENT, errno.EROFS, errno.EXDEV, errno.ENOTDIR)
@@ -95,7 +95,8 @@ def _path(policy: Policy, name: str, code: int) -> str | None:
     if not there and (code == errno.ENOENT or not os.path.isdir(os.path.dirname(place))):
         return None  # it is not here either
     # What is not there yet cannot be named in a policy, but its folder can.
-    return policy.refusal("write", place if there else os.path.dirname(place), runtime)
+    said = policy.refusal("write", place if there else os.path.dirname(place), runtime)
+    return said or refusals.crowded(policy, os.path.dirname(place))
 
 
 def _network(policy: Policy) -> str | None:

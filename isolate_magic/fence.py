@@ -145,6 +145,7 @@ def plan(
         "disk": policy.disk or min(_SCRATCH, policy.memory or _SCRATCH),
         "scratch": [scratch] if scratch else [],
         "home": _home(policy, tier, scratch),
+        "temporary": _temporary(policy, tier, scratch),
         "nice": policy.nice,
         "cpus": _cpus(policy),
         "nodes": None if policy.numa is None else [policy.numa],
@@ -186,6 +187,20 @@ def _home(policy: Policy, tier: str, scratch: str) -> str:
     return "/tmp/home" if tier == "N" else scratch
 
 
+def _temporary(policy: Policy, tier: str, scratch: str) -> str:
+    """Return the folder for temporary files: one in which new files can be made.
+
+    Landlock lets nothing new be made in a folder with something hidden below it.
+    """
+    if (
+        policy.read is not None
+        and tier == "N"
+        and not any(_within(path, ["/tmp"]) for path in policy.concealed())
+    ):
+        return "/tmp"
+    return _home(policy, tier, scratch)
+
+
 def _seccomp(wall: bool, tier: str, policy: Policy, notify: list[str]) -> str:
     if wall:
         return "wall"
@@ -196,7 +211,15 @@ def _seccomp(wall: bool, tier: str, policy: Policy, notify: list[str]) -> str:
 
 def _files(policy: Policy, tier: str, write: list[str]) -> dict[str, Any]:
     if not walled(policy):
-        return {"rooted": False, "runtime": [], "read": [], "write": [], "mapped": [], "hidden": []}
+        return {
+            "rooted": False,
+            "runtime": [],
+            "read": [],
+            "write": [],
+            "mapped": [],
+            "hidden": [],
+            "pierced": [],
+        }
     rooted = policy.read is not None
     read = policy.readable() if rooted else ["/"]
     needed = runtime()
@@ -206,15 +229,20 @@ def _files(policy: Policy, tier: str, write: list[str]) -> dict[str, Any]:
         needed = [*needed, *_DEVICES, *(f"/proc/{name}" for name in _PROC)]
     if policy.write is None:
         write = ["/"]
-    user = [*read, *write] if rooted else []
+    user, hidden = [*read, *write] if rooted else [], policy.concealed()
     _check_links(user, write)
     if policy.write is not None and not (rooted and tier == "N"):
         _check_packages(write)
     return {
         "rooted": rooted, "runtime": needed, "read": read, "write": write,
         "mapped": [path for path in (*user, *needed) if path in write or _private(path)],
-        "hidden": policy.concealed(),
+        "hidden": hidden, "pierced": [path for path in hidden if _within(path, write)],
     }  # fmt: skip
+
+
+def _within(path: str, folders: Sequence[str]) -> bool:
+    """Return whether a path lies in one of some folders; links are followed."""
+    return any(patterns.below(os.path.realpath(path), os.path.realpath(folder)) for folder in folders)
 
 
 def _check_links(paths: Sequence[str], write: Sequence[str]) -> None:
@@ -223,10 +251,9 @@ def _check_links(paths: Sequence[str], write: Sequence[str]) -> None:
     Raises:
         PolicyError: one does.
     """
-    open_ = [os.path.realpath(folder) for folder in write]
     for path in paths:
         for link in patterns.links(path):
-            if any(patterns.below(os.path.dirname(link), folder) for folder in open_):
+            if _within(os.path.dirname(link), write):
                 raise PolicyError(
                     f"{path} leads over the link {link}, which lies where the policy lets companions "
                     "write, so one may have put it there; remove it, or name what it leads to: "

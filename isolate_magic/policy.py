@@ -63,7 +63,10 @@ class Policy:
         "What may be written, and read. None: what you may write, or nothing if `read` is given.",
     )
     hidden: tuple[str, ...] = _field(
-        (), settings.HIDDEN, "What does not exist for the companion, also below what may be read."
+        (),
+        settings.HIDDEN,
+        "What does not exist for the companion, also below what may be read. "
+        "Beside it nothing new can be made.",
     )
     network: str | tuple[str, ...] = _field(
         "all", settings.NETWORKS, "Where it may connect to over TCP: IPv4, [IPv6] or DNS name, and port."

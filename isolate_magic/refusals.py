@@ -61,6 +61,24 @@ def _hidden(policy: Policy, target: str) -> str | None:
     return None
 
 
+def crowded(policy: Policy, folder: str) -> str | None:
+    """Tell why nothing can be made, renamed or removed in a folder that may be written; None if it can.
+
+    Args:
+        policy: the policy.
+        folder: a path; links in it are followed.
+    """
+    real = os.path.realpath(folder)
+    names = map(os.path.realpath, policy.concealed())
+    hidden = next((path for path in names if patterns.below(path, real)), None)
+    if hidden is None:
+        return None
+    return (
+        f"{_line(policy, 'hidden')}: nothing can be made, renamed or removed in {json.dumps(real)}, because "
+        f"{json.dumps(hidden)} lies in it; put what is hidden, or what is written, into a folder of its own"
+    )
+
+
 def _connect(policy: Policy, target: str, _runtime: Sequence[str]) -> str | None:
     if policy.network == "all":
         return None

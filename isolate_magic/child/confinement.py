@@ -228,6 +228,12 @@ class Ground:
                         landlock.carve(write, files["hidden"]),
                     )
                 self._restrict(read, write, tcp=False, scope=abi >= _SIGNALS_ABI)
+            elif files["pierced"]:
+                raise Refused(
+                    "files",
+                    f"without Landlock {files['pierced'][0]}, `hidden` in a folder that may be written, "
+                    "would show as soon as somebody replaces it",
+                )
             return
         if abi < _SIGNALS_ABI:
             have = f"Landlock is at ABI {abi} here" if abi else "there is no Landlock here"
@@ -243,7 +249,7 @@ class Ground:
         ]:
             if not os.access(path, mode):
                 raise Refused(
-                    "files",
+                    "user",
                     f"{path} is in the policy's `{name}`, but its rights keep uid {os.getuid()} out; "
                     "change them (chmod o+rX, o+w), or take it out of the policy",
                 )

@@ -7,7 +7,8 @@ It is a small tmpfs with read-only binds of what the policy allows and Python ne
 3. /proc of the new pid namespace is mounted, by the first process that lives there (`close`);
 4. `/old` goes, and the tmpfs becomes read-only.
 
-/tmp, /dev/shm and the working directory are one second tmpfs of the size that the policy gives.
+/tmp, /dev/shm and the working directory are folders of one second tmpfs of the size that the policy gives.
+They lie beside each other in it, so a Landlock rule for one says nothing about what appears in another.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from isolate_magic.child import landlock, mounts
 
 OLD = "/old"
+_SPACE = "/space"
 HOME = "/tmp/home"
 _INODES = 20_000
 _OWN_SIZE, _OWN_INODES = 4 << 20, 8000
@@ -118,7 +120,11 @@ def plan(files: dict[str, Any], cwd: str) -> Layout:
     for path in files["write"]:
         layout.add(path, writable=True, mapped=path in files["mapped"])
     here = os.path.realpath(cwd)
-    if here != "/" and not layout.covered(here) and not here.startswith(("/proc/", "/dev/", "/sys/")):
+    if (
+        here not in ("/", "/tmp")
+        and not layout.covered(here)
+        and not here.startswith(("/proc/", "/dev/", "/sys/"))
+    ):
         layout.entries[here] = Entry(here, True, scratch=True)
         layout._follow(cwd)
     layout.hidden = [os.path.realpath(path) for path in files["hidden"]]
@@ -131,8 +137,8 @@ def stage(disk: int) -> None:
     mounts.tmpfs("/tmp", _OWN_SIZE, _OWN_INODES, 0o755)
     os.mkdir("/tmp" + OLD)
     mounts.pivot("/tmp", "/tmp" + OLD)
-    os.mkdir("/tmp")
-    mounts.tmpfs("/tmp", disk, _INODES, 0o1777)
+    os.mkdir(_SPACE)
+    mounts.tmpfs(_SPACE, disk, _INODES, 0o755)
 
 
 def furnish(layout: Layout, owner: tuple[int, int], userns: int = -1) -> None:
@@ -143,10 +149,7 @@ def furnish(layout: Layout, owner: tuple[int, int], userns: int = -1) -> None:
         owner: uid and gid of the companion, who owns the scratch folders.
         userns: as `mounts.bind` takes it, for entries that are mapped.
     """
-    for folder in (HOME, "/tmp/.cwd", "/tmp/.shm"):
-        os.mkdir(folder)
-        os.chown(folder, *owner)
-    os.chmod("/tmp/.shm", 0o1777)
+    _scratch(owner)
     _devices()
     for path in ("/proc", "/etc"):
         os.makedirs(path, exist_ok=True)
@@ -165,12 +168,24 @@ def furnish(layout: Layout, owner: tuple[int, int], userns: int = -1) -> None:
         if not os.path.lexists(path) and os.path.lexists(OLD + path):
             _mountpoint(path, os.path.isdir(OLD + path))
             os.chmod(path, 0)
+    mounts.detach(_SPACE)
+    os.rmdir(_SPACE)
+
+
+def _scratch(owner: tuple[int, int]) -> None:
+    """Make the companion's own folders; /tmp appears first, since others may be shown in it."""
+    for name, mode in (("tmp", 0o1777), ("tmp/home", 0o755), ("cwd", 0o755), ("shm", 0o1777)):
+        os.mkdir(f"{_SPACE}/{name}")
+        os.chown(f"{_SPACE}/{name}", *owner)
+        os.chmod(f"{_SPACE}/{name}", mode)
+    _mountpoint("/tmp", True)
+    mounts.bind(f"{_SPACE}/tmp", "/tmp", writable=True)
 
 
 def _show(entry: Entry, layout: Layout, userns: int) -> None:
     if entry.scratch:
         _mountpoint(entry.path, True)
-        mounts.bind("/tmp/.cwd", entry.path, writable=True)
+        mounts.bind(f"{_SPACE}/cwd", entry.path, writable=True)
         return
     above = [known for known in layout.entries if entry.path.startswith(known.rstrip("/") + "/")]
     nearest = layout.entries[max(above, key=len)] if above else None
@@ -222,7 +237,7 @@ def _mountpoint(path: str, folder: bool) -> None:
 
 def _devices() -> None:
     os.makedirs("/dev/shm")
-    mounts.bind("/tmp/.shm", "/dev/shm", writable=True)
+    mounts.bind(f"{_SPACE}/shm", "/dev/shm", writable=True)
     for name in _DEVICES:
         _mountpoint(f"/dev/{name}", False)
         mounts.bind(f"{OLD}/dev/{name}", f"/dev/{name}", writable=True, devices=True)
@@ -258,7 +273,7 @@ def _hide(path: str) -> None:
     if not os.path.lexists(path):
         return
     folder = stat.S_ISDIR(os.stat(path).st_mode)
-    cover = "/tmp/.hidden" if folder else "/tmp/.hidden-file"
+    cover = f"{_SPACE}/hidden" if folder else f"{_SPACE}/hidden-file"
     if not os.path.lexists(cover):
         _mountpoint(cover, folder)
         os.chmod(cover, 0)

@@ -129,9 +129,8 @@ def follow(path: list[str]) -> None:
 
 def _settle(start: dict[str, Any]) -> None:
     """Take over the host's folder and import path; draw fresh random numbers."""
-    home = start["plan"]["home"]
+    home, temporary = start["plan"]["home"], start["plan"]["temporary"]
     if home:
-        temporary = os.path.dirname(home) if home == "/tmp/home" else home
         os.environ.update({"HOME": home, "TMPDIR": temporary, "USER": "isolated", "LOGNAME": "isolated"})
         tempfile.tempdir = None
     try:
