@@ -61,6 +61,9 @@ class Amendment:
         parts += [f"after a restart: {', '.join(names)} ({reason})" for reason, names in reasons.items()]
         return "; ".join(parts) or "nothing has changed"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
 
 def amend(process: Any, new: Policy) -> Amendment:
     """Change the policy of a running process, as far as that goes.

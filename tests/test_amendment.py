@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from IPython.lib.pretty import pretty
 
 from isolate_magic import (
     Companion,
@@ -264,6 +265,12 @@ def test_files_user_and_environment_wait_for_a_restart(walled: Companion, tmp_pa
 def test_the_report_tells_what_is_in_force(walled: Companion) -> None:
     change(walled, memory="300MiB")
     assert "memory: 300 MiB" in str(walled.report)
+
+
+def test_a_notebook_shows_the_answer_in_words(walled: Companion) -> None:
+    answer = walled.change_policy(Policy(extends=walled.policy, wall="50s"))
+    assert answer.took == ("wall",)
+    assert pretty(answer) == str(answer)
 
 
 def test_what_a_dead_companion_is_given_holds_from_the_next_start() -> None:

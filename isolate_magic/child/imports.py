@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Any
 
 _CELLS = "__main__"
@@ -55,3 +56,13 @@ def _import(name: str, space: Any = None, *args: Any, **kwargs: Any) -> Any:
     if not level and space is not None and space.get("__name__") == _CELLS:
         check(name)
     return _original(name, space, *args, **kwargs)
+
+
+def without_hook(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames of this module."""
+    if trace is None:
+        return None
+    rest = without_hook(trace.tb_next)
+    if trace.tb_frame.f_code.co_filename == __file__:
+        return rest
+    return TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)

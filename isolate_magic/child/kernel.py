@@ -26,6 +26,8 @@ from jupyter_client.session import Session
 from traitlets import Type
 from traitlets.config import Config
 
+from isolate_magic.child import imports
+
 _NOTHING = object()
 OUTPUTS = frozenset({"display_data", "update_display_data", "execute_result", "clear_output"})
 """Messages that reach the cell. Status and input echo are the main session's own business."""
@@ -86,6 +88,11 @@ class CompanionShell(ZMQInteractiveShell):
         """Transform IPython syntax, then move the code down to its place in the cell."""
         cell: str = super().transform_cell(raw_cell)
         return "\n" * self.lines_before + cell
+
+    def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Show where it failed, without the frames of our import hook."""
+        kind, value, trace = exc_tuple or sys.exc_info()
+        super().showtraceback((kind, value, imports.without_hook(trace)), *args, **kwargs)
 
     def enable_gui(self, gui: str | None = None) -> None:
         """Serve `%matplotlib inline` and `%gui`; no toolkit's own event loop runs in a companion."""

@@ -37,6 +37,9 @@ def test_another_cannot_and_the_error_tells_the_cure(listed: Companion, source: 
     ) as caught:
         listed.run(source)
     assert f"allow_import({caught.value.name!r}) would allow it" in str(caught.value)
+    (shown,) = [note for note in caught.value.__notes__ if note.startswith("In companion")]
+    assert source in shown
+    assert "imports.py" not in shown
 
 
 def test_what_an_allowed_module_imports_is_its_own_business(listed: Companion) -> None:
