@@ -33,8 +33,8 @@ if TYPE_CHECKING:
         TimeoutExceeded,
         TransferError,
     )
+    from isolate_magic.face.extension import load_ipython_extension, unload_ipython_extension
     from isolate_magic.link.proxy import isproxy
-    from isolate_magic.magics import load_ipython_extension, unload_ipython_extension
     from isolate_magic.policy import Policy
     from isolate_magic.protection import Protection
     from isolate_magic.report import CrashReport, StackFrame
@@ -91,7 +91,7 @@ _HOMES = {
     "link.reference": ("byref",),
     "policy": ("Policy",),
     "protection": ("Protection",),
-    "magics": ("load_ipython_extension", "unload_ipython_extension"),
+    "face.extension": ("load_ipython_extension", "unload_ipython_extension"),
     "sharing": ("share",),
     "report": ("CrashReport", "StackFrame"),
 }

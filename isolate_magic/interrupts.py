@@ -15,7 +15,6 @@ import threading
 from typing import Any
 
 _SIGINT = int(_signal.SIGINT)
-_LAST_WORDS = 0.1  # seconds for the Python stack of a companion that hangs
 
 
 class Hold:
@@ -68,7 +67,7 @@ class Hold:
         if self.count == 1:
             self.process.interrupt(self.number)
         else:
-            self.process.kill("interrupt", "killed by the second interrupt", _LAST_WORDS)
+            self.process.kill("interrupt", "killed by the second interrupt", hanging=True)
 
 
 class Postponed:

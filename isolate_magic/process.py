@@ -34,6 +34,8 @@ from isolate_magic.report import CrashReport
 from isolate_magic.watch import watch
 
 _REASON = 2000  # characters, some of which may be the companion's
+_LAST_WORDS = 1.0  # seconds for the Python stack of who hangs and is killed; on an idle machine it takes 1 ms
+_LOOK = 0.02  # seconds between two looks whether it is written
 
 
 class Process:
@@ -120,22 +122,34 @@ class Process:
                 BOARD.pack_into(self.board, 0, number, self._serial)
                 self._signal(signal.SIGINT)
 
-    def kill(self, kind: str, reason: str, patience: float = 0.0) -> None:
+    def kill(self, kind: str, reason: str, hanging: bool = False) -> None:
         """Kill the process, and say why in its report.
 
         Args:
             kind: `timeout`, `interrupt`, `stop` or `protocol`.
             reason: the text of the report.
-            patience: seconds to wait for the Python stack, which a hanging process can still write.
+            hanging: whether it is left the time to write its Python stack, which a hanging process can.
         """
         with self._lock:
             if self.why is None:
                 self.why = (kind, reason if self.trusted else tidy(reason, _REASON))
-        if patience:
+        if hanging:
             self._signal(DUMP_SIGNAL)
-            watch().later(patience, lambda: self._signal(signal.SIGKILL))
+            self._await_stack(time.monotonic() + _LAST_WORDS, "")
         else:
             self._signal(signal.SIGKILL)
+
+    def _await_stack(self, deadline: float, before: str) -> None:
+        """Kill the process as soon as its Python stack is there and does not grow."""
+        with self._lock:
+            words = self._last_words() if self.pidfd >= 0 else ""
+        if (words and words == before) or time.monotonic() > deadline:
+            self._signal(signal.SIGKILL)
+        else:
+            watch().later(_LOOK, lambda: self._await_stack(deadline, words))
+
+    def _last_words(self) -> str:
+        return os.pread(self._words, WORDS, BOARD_SIZE).rstrip(b"\0").decode("utf-8", "replace")
 
     def end(self, kind: str, reason: str) -> None:
         """Kill the process and bury it before returning; harmless when it is dead."""
@@ -241,7 +255,6 @@ class Process:
             kind, reason = self.why
         elif name == "SIGKILL" and autopsy.oom_kills() > self._oom:
             kind, reason = "memory", "SIGKILL by the kernel's out-of-memory killer"
-        words = os.pread(self._words, WORDS, BOARD_SIZE).rstrip(b"\0").decode("utf-8", "replace")
         return CrashReport(
             companion=self.name,
             pid=self.pid,
@@ -250,7 +263,7 @@ class Process:
             signal=name,
             exit_code=code,
             during=self.talk.activity(),
-            stack=autopsy.stack(words, self.cells, self.trusted),
+            stack=autopsy.stack(self._last_words(), self.cells, self.trusted),
             stderr="\n".join(self._last_lines()),
             peak_memory=ended.get("peak"),
             curve=tuple(map(tuple, ended.get("curve", ()))),

@@ -19,8 +19,6 @@ from isolate_magic.watch import Alarm, watch
 GRACE = 2.0
 """Seconds between the interrupt and the kill."""
 
-_STACK = 0.1  # seconds for the Python stack of whoever is killed
-
 
 class Limit:
     """Interrupt a request after some seconds, and kill its process if that does not help.
@@ -44,7 +42,7 @@ class Limit:
         self.alarm = watch().later(GRACE, self._kill)
 
     def _kill(self) -> None:
-        self.process.kill("timeout", f"killed at its time limit of {self.seconds:g} s", _STACK)
+        self.process.kill("timeout", f"killed at its time limit of {self.seconds:g} s", hanging=True)
 
     def cancel(self) -> None:
         """Forget the limit; the request is answered."""
@@ -143,4 +141,4 @@ class Wall:
             policy = self.process.policy
             name = policy.name or "(unnamed)"
             reason = f"killed at its time limit of {policy.wall or 0:g} s (wall of policy {name!r})"
-            self.process.kill("timeout", reason, _STACK)
+            self.process.kill("timeout", reason, hanging=True)

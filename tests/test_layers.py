@@ -12,18 +12,17 @@ import pytest
 import isolate_magic
 
 ROOT = Path(isolate_magic.__file__).parent
-FACES = {"__main__", "magics", "notebook", "commands", "configuration"}
 SHARED = {"errors", "_version", "origins", "patterns", "policy", "quantities", "refusals", "settings"}
 
 
 def layer(module: str) -> str:
     """Name the layer of a module, given by its dotted name within the package."""
     head = module.split(".")[0]
-    if head in ("link", "child"):
+    if head in ("link", "child", "face"):
         return head
     if head in SHARED:
         return "shared"
-    return "face" if head in FACES else "host"
+    return "face" if head == "__main__" else "host"
 
 
 ALLOWED = {

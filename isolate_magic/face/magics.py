@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -10,13 +10,12 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
-from isolate_magic import commands, following, output, spawner
 from isolate_magic.companion import Companion
-from isolate_magic.configuration import Isolate, configure
-from isolate_magic.errors import IsolateError, NotSupported, ProcessTerminationError, TransferError
-from isolate_magic.notebook import ShellSink
+from isolate_magic.errors import NotSupported, TransferError
+from isolate_magic.face import commands
+from isolate_magic.face.tracebacks import own_traceback
 from isolate_magic.output import NullSink
-from isolate_magic.session import byvalue, companions, get_companion, import_isolated
+from isolate_magic.session import byvalue, get_companion
 from isolate_magic.tracing import traceable
 
 
@@ -78,7 +77,7 @@ class IsolateMagics(Magics):
         if missing:
             raise UsageError(f"-i {','.join(missing)}: not defined in this session; nothing was run")
         companion = _companion(options.companion)
-        with _own_traceback(), self._traced(companion) if options.trace else nullcontext():
+        with own_traceback(), self._traced(companion) if options.trace else nullcontext():
             result = companion.run_cell(
                 cell,
                 number=shell.displayhook.prompt_count,  # right in every IPython 9; execution_count is not
@@ -143,7 +142,7 @@ class IsolateMagics(Magics):
         policy     show its policy; --policy or --policy-file change it while it runs
         doctor     try on this machine what keeps companions in
         """
-        with _own_traceback():
+        with own_traceback():
             return commands.run(line)
 
 
@@ -165,104 +164,3 @@ def _companion(name: str) -> Companion:
 
 def _ends_quietly(cell: str) -> bool:
     return cell.rstrip().endswith(";")
-
-
-# ---------------------------------------------------------------- errors in the cell
-
-
-@contextmanager
-def _own_traceback() -> Iterator[None]:
-    """Let an error of the companion show the companion's traceback instead of the magic's inside."""
-    try:
-        yield
-    except IsolateError as error:
-        _shorten(error, [f"{type(error).__name__}: {error}"])
-        raise
-    except BaseException as error:
-        lines = error.__dict__.get("_isolate_lines_")
-        if lines and isinstance(error, SyntaxError):
-            error = _syntax_error(error)
-        if lines:
-            _shorten(error, list(lines))
-        raise error
-
-
-def _syntax_error(error: SyntaxError) -> IsolateError:
-    """Return an error of the same name; IPython would look for a real SyntaxError's line in our code."""
-    return type("SyntaxError", (IsolateError,), {})(str(error))  # type: ignore[no-any-return]
-
-
-def _shorten(error: Any, lines: list[str]) -> None:
-    error._isolate_shown_ = lines
-    if not isinstance(error, ProcessTerminationError):
-        error._render_traceback_ = lambda: lines
-
-
-def _crash_renderer(shell: Any) -> Callable[[Any], list[str]]:
-    """Return what IPython calls to show a ProcessTerminationError that nobody has caught."""
-
-    def render(error: Any) -> list[str]:
-        if error.report is not None and not error.__dict__.get("_isolate_card_"):
-            error._isolate_card_ = True  # IPython renders more than once; one card is enough
-            card = {"text/plain": str(error.report), "text/html": error.report._repr_html_()}
-            shell.display_pub.publish(data=card, metadata={})
-        lines: list[str] | None = error.__dict__.get("_isolate_shown_")
-        if lines is None:
-            lines = shell.InteractiveTB.structured_traceback(
-                type(error), error, error.__traceback__, tb_offset=1
-            )
-        return lines
-
-    return render
-
-
-# ---------------------------------------------------------------- the extension
-
-_NAMES = {"import_isolated": import_isolated, "byvalue": byvalue}
-_before: list[output.Sink] = []
-
-
-def _before_cell() -> None:
-    following.hold()
-
-
-def _after_cell() -> None:
-    following.tell()
-    for companion in companions():
-        companion.after_cell()
-
-
-def load_ipython_extension(shell: Any) -> None:
-    """Load the magics, bind `import_isolated` and `byvalue`, and let a zygote import meanwhile."""
-    unload_ipython_extension(shell, stop=False)
-    configure(shell)
-    shell.register_magics(IsolateMagics)
-    shell.push(
-        {name: thing for name, thing in _NAMES.items() if name not in shell.user_ns}, interactive=False
-    )
-    shell.events.register("pre_execute", _before_cell)
-    shell.events.register("post_execute", _after_cell)
-    _before.append(output.use(ShellSink(shell)))
-    ProcessTerminationError._render_traceback_ = _crash_renderer(shell)  # type: ignore[attr-defined]
-    spawner.zygote()
-
-
-def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
-    """Take back all that loading has put in place, and end the companions."""
-    if stop:
-        for companion in companions():
-            companion.close()
-    for name, thing in _NAMES.items():
-        if shell.user_ns.get(name) is thing:
-            shell.drop_by_id({name: thing})
-    for kind, name in (("cell", "isolated"), ("line", "isolate")):
-        shell.magics_manager.magics[kind].pop(name, None)
-    for event, callback in (("pre_execute", _before_cell), ("post_execute", _after_cell)):
-        if callback in shell.events.callbacks[event]:
-            shell.events.unregister(event, callback)
-    following.tell()
-    if stop:
-        shell.configurables[:] = [part for part in shell.configurables if type(part) is not Isolate]
-    while _before:
-        output.use(_before.pop())
-        del ProcessTerminationError._render_traceback_  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Output of a companion in a notebook or an IPython terminal: the cell that asked shows it (host)."""
+"""Output of a companion in a notebook or an IPython terminal: the cell that asked shows it (face)."""
 
 from __future__ import annotations
 

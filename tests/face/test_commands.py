@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from IPython.core.error import UsageError
 
-from isolate_magic import Companion, commands, companions
+from isolate_magic import Companion, companions
+from isolate_magic.face import commands
 from isolate_magic.session import get_companion
 
 

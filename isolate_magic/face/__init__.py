@@ -1,0 +1,1 @@
+"""The notebook surface, in the main session: magics, output, widgets. The extension alone imports it."""

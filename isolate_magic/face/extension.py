@@ -1,0 +1,62 @@
+"""What `%load_ext isolate_magic` puts in place, and `%unload_ext` takes back (face)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isolate_magic import following, output, spawner
+from isolate_magic.errors import ProcessTerminationError
+from isolate_magic.face.configuration import Isolate, configure
+from isolate_magic.face.magics import IsolateMagics
+from isolate_magic.face.sink import ShellSink
+from isolate_magic.face.tracebacks import crash_renderer
+from isolate_magic.session import byvalue, companions, import_isolated
+
+_NAMES = {"import_isolated": import_isolated, "byvalue": byvalue}
+_before: list[output.Sink] = []
+
+
+def _before_cell() -> None:
+    following.hold()
+
+
+def _after_cell() -> None:
+    following.tell()
+    for companion in companions():
+        companion.after_cell()
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Load the magics, bind `import_isolated` and `byvalue`, and let a zygote import meanwhile."""
+    unload_ipython_extension(shell, stop=False)
+    configure(shell)
+    shell.register_magics(IsolateMagics)
+    shell.push(
+        {name: thing for name, thing in _NAMES.items() if name not in shell.user_ns}, interactive=False
+    )
+    shell.events.register("pre_execute", _before_cell)
+    shell.events.register("post_execute", _after_cell)
+    _before.append(output.use(ShellSink(shell)))
+    ProcessTerminationError._render_traceback_ = crash_renderer(shell)  # type: ignore[attr-defined]
+    spawner.zygote()
+
+
+def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
+    """Take back all that loading has put in place, and end the companions."""
+    if stop:
+        for companion in companions():
+            companion.close()
+    for name, thing in _NAMES.items():
+        if shell.user_ns.get(name) is thing:
+            shell.drop_by_id({name: thing})
+    for kind, name in (("cell", "isolated"), ("line", "isolate")):
+        shell.magics_manager.magics[kind].pop(name, None)
+    for event, callback in (("pre_execute", _before_cell), ("post_execute", _after_cell)):
+        if callback in shell.events.callbacks[event]:
+            shell.events.unregister(event, callback)
+    following.tell()
+    if stop:
+        shell.configurables[:] = [part for part in shell.configurables if type(part) is not Isolate]
+    while _before:
+        output.use(_before.pop())
+        del ProcessTerminationError._render_traceback_  # type: ignore[attr-defined]

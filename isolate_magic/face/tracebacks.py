@@ -1,0 +1,55 @@
+"""How an error of a companion looks in the cell that met it (face)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from isolate_magic.errors import IsolateError, ProcessTerminationError
+
+
+@contextmanager
+def own_traceback() -> Iterator[None]:
+    """Let an error of the companion show the companion's traceback instead of the magic's inside."""
+    try:
+        yield
+    except IsolateError as error:
+        _shorten(error, [f"{type(error).__name__}: {error}"])
+        raise
+    except BaseException as error:
+        lines = error.__dict__.get("_isolate_lines_")
+        if lines and isinstance(error, SyntaxError):
+            error = _syntax_error(error)
+        if lines:
+            _shorten(error, list(lines))
+        raise error
+
+
+def _syntax_error(error: SyntaxError) -> IsolateError:
+    """Return an error of the same name; IPython would look for a real SyntaxError's line in our code."""
+    return type("SyntaxError", (IsolateError,), {})(str(error))  # type: ignore[no-any-return]
+
+
+def _shorten(error: Any, lines: list[str]) -> None:
+    error._isolate_shown_ = lines
+    if not isinstance(error, ProcessTerminationError):
+        error._render_traceback_ = lambda: lines
+
+
+def crash_renderer(shell: Any) -> Callable[[Any], list[str]]:
+    """Return what IPython calls to show a ProcessTerminationError that nobody has caught."""
+
+    def render(error: Any) -> list[str]:
+        if error.report is not None and not error.__dict__.get("_isolate_card_"):
+            error._isolate_card_ = True  # IPython renders more than once; one card is enough
+            card = {"text/plain": str(error.report), "text/html": error.report._repr_html_()}
+            shell.display_pub.publish(data=card, metadata={})
+        lines: list[str] | None = error.__dict__.get("_isolate_shown_")
+        if lines is None:
+            lines = shell.InteractiveTB.structured_traceback(
+                type(error), error, error.__traceback__, tb_offset=1
+            )
+        return lines
+
+    return render
