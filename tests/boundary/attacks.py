@@ -6,14 +6,20 @@ An attack has got through if its `sign` shows:
 - `harm`: the host finds a canary changed, killed, called or contacted,
 - `won`: it says itself that the kernel let it (`won` is true at its end); secrets and harm count too.
 
-Each is first run with the sandbox off, where it must get through. The rules are those of the list of escapes:
-canaries made by the tests only, loopback only, signals to the canary only.
+Each is first run with the sandbox off, where it must get through; the reason is given where that cannot be shown.
+In a tier it must then be the kernel that refuses it, so that an attack with a mistake in it is not taken for one that
+is contained. The rules are those of the list of escapes: canaries made by the tests only, loopback only, signals to
+the canary only.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,7 +43,7 @@ _MORE = {
     "io_setup": (206, 0), "msgget_": (68, 186), "migrate_pages": (256, 238), "finit_module": (313, 273),
     "kexec_file_load": (320, 294), "fsconfig": (431, 431), "fspick": (433, 433), "fsmount": (432, 432),
     "quotactl_fd": (443, 443), "process_mrelease": (448, 448), "io_uring_enter": (426, 426),
-    "fanotify_mark": (301, 263), "syncfs": (306, 267), "map_shadow_stack": (453, None),
+    "fanotify_mark": (301, 263), "syncfs": (306, 267), "map_shadow_stack": (453, None), "mq_unlink": (241, 181),
 }
 
 
@@ -67,6 +73,19 @@ def reaches(name, *arguments):
         if error.errno in (errno.ENOSYS, errno.EPERM, errno.EACCES):
             raise
         return f"reached: {errno.errorcode[error.errno]}"
+
+
+def made(family, kind, protocol):
+    """A socket; where there is no such, whether the kernel gets as far as to look at flags that are wrong on purpose."""
+    try:
+        return socket.socket(family, kind, protocol)
+    except OSError as refusal:
+        try:
+            call("socket", family, kind | 1 << 28, protocol)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return "reached: EINVAL"
+        raise refusal
 
 
 def read(path, most=1 << 16):
@@ -122,9 +141,10 @@ class Attack:
         sign: what shows that it got through.
         needs: "root" where only root can prove it with the sandbox off.
         unproved: why it cannot be proved with the sandbox off at all.
-        maybe: some kernels or machines lack what it uses; then the proof is skipped.
+        maybe: why the proof may not be had on some machines, after what is then met: "ENOENT ENXIO: no such device".
+        plain: no companion is given what it looks for, so it is proved in an ordinary child of the main session.
+        refused: what it meets in a tier (see `met`); "" for any refusal of the kernel's.
         forked: whether it runs in a process of its own.
-        only: the tier in which it makes sense, or "".
     """
 
     name: str
@@ -132,9 +152,10 @@ class Attack:
     sign: str = "won"
     needs: str = ""
     unproved: str = ""
-    maybe: bool = False
+    maybe: str = ""
+    plain: bool = False
+    refused: str = ""
     forked: bool = True
-    only: str = ""
 
     def __str__(self) -> str:
         return self.name
@@ -186,6 +207,31 @@ def signs(attack: Attack, brought: dict[str, str], scene: Scene) -> list[str]:
     return found
 
 
+_REFUSALS = "EPERM ENOENT ESRCH EACCES EXDEV EROFS ENOSYS EAFNOSUPPORT ECONNREFUSED nothing"
+
+
+def met(brought: dict[str, str]) -> str:
+    """Return what an attack has met: the name of an errno or of an exception, or "nothing" if it came to its end."""
+    lost = brought.get("lost")
+    if lost is None:
+        return "nothing"
+    number = re.search(r"\[Errno (\d+)\]", lost)
+    return errno.errorcode[int(number[1])] if number else lost.split(":")[0]
+
+
+def plainly(attack: Attack, scene: Scene) -> dict[str, str]:
+    """Run an attack in a child of the main session as anybody would start one: no zygote, no sandbox."""
+    code = (
+        f"{PRELUDE}\nsource, facts, forked = json.loads(sys.stdin.read())\n"
+        "print(attempt(source, facts | {'supervisor': os.getpid(), 'zygote': os.getpid()}, forked=forked))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, scene.argument], input=json.dumps([attack.source, scene.facts(), attack.forked]),
+        env=os.environ | scene.environment, stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    return dict(json.loads(done.stdout))
+
+
 def prove(attack: Attack, place: Place, scene: Scene) -> None:
     """Make sure that an attack gets through with the sandbox off."""
     if attack.unproved:
@@ -193,20 +239,19 @@ def prove(attack: Attack, place: Place, scene: Scene) -> None:
     if attack.needs == "root" and os.geteuid():
         pytest.skip("only root can prove it with the sandbox off")
     try:
-        brought = place.attempt(attack, scene)
+        brought = plainly(attack, scene) if attack.plain else place.attempt(attack, scene)
         found = signs(attack, brought, scene)
         wanted = [sign for sign in found if attack.sign != "token" or "brought back" in sign]
     finally:
         scene.heal()
-    if not wanted and attack.maybe:
-        pytest.skip(f"not to be had on this machine: {brought}")
+    names, _, reason = attack.maybe.partition(": ")
+    if not wanted and met(brought) in names.split():
+        pytest.skip(f"cannot be proved here, {met(brought)}: {reason}")
     assert wanted, f"with the sandbox off nothing happened: {brought}"
 
 
 def withstand(attack: Attack, place: Place, scene: Scene) -> dict[str, str]:
     """Make sure that an attack does not get through a tier; return what it brought back."""
-    if attack.only not in ("", place.name):
-        pytest.skip(f"makes sense in tier {attack.only} only")
     companion = place.ready()
     pid = companion.pid
     try:
@@ -216,12 +261,15 @@ def withstand(attack: Attack, place: Place, scene: Scene) -> dict[str, str]:
         scene.heal()
     assert not found, f"{attack.name} got through tier {place.name}: {found}, {brought}"
     assert companion.pid == pid, companion.crash
+    expected = (attack.refused or f"{_REFUSALS} {attack.maybe.partition(': ')[0]}").split()
+    assert met(brought) in expected, f"it was not the kernel that stopped {attack.name}: {brought}"
     return brought
 
 
 def suite(attacks: list[Attack]) -> tuple[Callable[..., None], Callable[..., None]]:
     """Return the two tests of a table of attacks: that they work with the sandbox off, and fail in each tier."""
     assert len({attack.name for attack in attacks}) == len(attacks)
+    assert all(attack.refused for attack in attacks if attack.unproved)
 
     @pytest.mark.parametrize("attack", attacks, ids=str)
     def test_with_the_sandbox_off_it_gets_through(

@@ -29,6 +29,16 @@ def lacking(tier: str) -> str:
     )
 
 
+def shared(folder: Path) -> Path:
+    """Make a folder that a companion, who may be another user, gets at."""
+    folder.mkdir()
+    folder.chmod(0o777)
+    for above in folder.parents:
+        if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
+            above.chmod(0o711)
+    return folder
+
+
 def start(name: str, tier: str, policy: Policy) -> Companion:
     """Start a companion in a tier; skips where the tier cannot be had."""
     reason = lacking(tier)
@@ -67,10 +77,10 @@ def scene() -> Iterator[Scene]:
 
 
 def caged(scene: Scene) -> Policy:
-    """Return the policy of the attacker: one folder to read, one to write, some hidden."""
+    """Return the policy of the attacker: folders to read and to write, some hidden."""
     folder = scene.folder
     return Policy(
-        extends="untrusted", name="cage", read=[f"{folder}/shown", f"{folder}/packages"], write=[f"{folder}/out"],
+        extends="untrusted", name="cage", read=[f"{folder}/shown", f"{folder}/packages"], write=[f"{folder}/out", f"{folder}/spare"],
         hidden=[f"{folder}/shown/.env", f"{folder}/shown/hidden"], cpu="30min",
     )  # fmt: skip
 

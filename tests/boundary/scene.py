@@ -30,6 +30,8 @@ _HOME = (
     ".jupyter/jupyter_server_config.py", ".local/share/jupyter/runtime/kernel-1.json",
 )  # fmt: skip
 
+_LIMITS = ("CORE", "NOFILE", "NPROC", "FSIZE")
+
 # Counts signals on its stdout. Everybody with the right user may trace it (prctl(2), PR_SET_PTRACER_ANY).
 _CANARY = """
 import ctypes, os, signal, sys
@@ -78,7 +80,7 @@ class Scene:
         self._ipc = self._share()
         self._start()
         self._before = self._look()
-        self._numbers = {path.lstat().st_ino: str(path) for path in self.folder.rglob("*")}
+        self._numbers = self._number()
 
     def _secret(self) -> str:
         made = token()
@@ -90,7 +92,7 @@ class Scene:
     def _fill(self) -> None:
         folder = self.folder
         for name, mode in (("open", 0o777), ("shown", 0o755), ("shown/deep", 0o755), ("shown/hidden", 0o755),
-                           ("out", 0o777), ("work", 0o777), ("packages", 0o755), ("startup", 0o777)):  # fmt: skip
+                           ("out", 0o777), ("spare", 0o777), ("work", 0o777), ("packages", 0o755), ("startup", 0o777)):  # fmt: skip
             (folder / name).mkdir(exist_ok=True)
             (folder / name).chmod(mode)
         texts = {
@@ -112,9 +114,14 @@ class Scene:
             os.utime(path, (10**9, 10**9))
             for attribute in os.listxattr(path):
                 os.removexattr(path, attribute)
-        if not os.geteuid() and not (folder / "shown/suid").exists():
-            shutil.copy("/usr/bin/id", folder / "shown/suid")
-            (folder / "shown/suid").chmod(0o4755)
+        if not os.geteuid():
+            if not (folder / "shown/suid").exists():
+                shutil.copy("/usr/bin/id", folder / "shown/suid")
+            (folder / "shown/suid").chmod(0o4755)  # chown(2) takes that away
+        program, sleep = folder / "shown/program", Path("/bin/sleep").read_bytes()
+        if not program.exists() or program.read_bytes() != sleep:
+            program.write_bytes(sleep)  # in place, too
+        program.chmod(0o777)  # anybody may write it
         if not (folder / "pipe").exists():
             os.mkfifo(folder / "pipe")
             (folder / "pipe").chmod(0o666)
@@ -285,6 +292,7 @@ class Scene:
             "folder": str(self.folder), "home": str(self.home), "stray": self.stray, "strays": self.strays(),
             "suid": str(self.folder / "shown/suid"), "pid": self.canary.pid, "held": self.held, "address": self.address, "host": os.getpid(),
             "pids": [self.canary.pid, os.getpid()], "ports": ports, "abstract": self.abstract, "key": self.key,
+            "limits": {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[1] for name in _LIMITS},
             "beside": os.path.basename(self._beside), "shared": self.shared, "python": os.path.realpath(sys.executable), "prefix": sys.prefix,
         }  # fmt: skip
 
@@ -333,7 +341,10 @@ class Scene:
         for path, seen in self._before.items():
             os.lchown(path, seen[1], seen[2])
         self._fill()
-        self._before = self._look()
+        self._before, self._numbers = self._look(), self._number()
+
+    def _number(self) -> dict[int, str]:
+        return {path.lstat().st_ino: str(path) for path in self.folder.rglob("*")}
 
     def _move_back(self) -> None:
         """Undo renames; running companions have these very files and folders."""

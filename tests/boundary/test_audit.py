@@ -15,20 +15,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from boundary.conftest import start
+from boundary.conftest import shared, start
 from waiting import until
 
 from isolate_magic import Companion, Policy, PolicyError, ProcessTerminationError
-
-
-def shared(folder: Path) -> Path:
-    """Make a folder that a companion, who may be another user, gets at."""
-    folder.mkdir()
-    folder.chmod(0o777)
-    for above in folder.parents:
-        if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
-            above.chmod(0o711)
-    return folder
 
 
 @pytest.fixture
@@ -119,7 +109,7 @@ def test_an_ioctl_changes_no_file_that_may_only_be_read(request_: str, tier: str
 
 _HOST = """
 import os, sys
-from boundary.conftest import start
+from boundary.conftest import shared, start
 from isolate_magic import Companion, Policy, PolicyError, ProcessTerminationError
 companion = start("left", {tier!r}, Policy(extends="untrusted"))
 companion.run('''

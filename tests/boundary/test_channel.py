@@ -305,6 +305,23 @@ def test_odd_bytes_end_the_companion(guest: Companion, code: str) -> None:
     harmless(guest, pid)
 
 
+@pytest.mark.parametrize("packed", ["zlib.compress(bytes(1 << 28))", "gzip.compress(bytes(1 << 28))"])
+def test_nothing_is_unpacked(guest: Companion, packed: str) -> None:
+    guest.run("import gzip, zlib")
+    with Growth() as growth:
+        assert len(guest.run(packed)) < MIB
+    assert growth.most < 100
+
+
+@pytest.mark.parametrize("code", ["input('Password: ')", "import getpass\ngetpass.getpass()"])
+def test_it_asks_the_user_for_nothing(
+    guest: Companion, code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises((EOFError, OSError, RuntimeError, NotImplementedError)):
+        guest.run(code, timeout=20)
+    assert capsys.readouterr().out.replace("Password: ", "").strip() == ""
+
+
 def test_a_number_of_five_million_digits_is_a_number(guest: Companion) -> None:
     with Growth() as growth:
         assert guest.run("1 << 20_000_000").bit_length() == 20_000_001

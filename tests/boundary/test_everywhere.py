@@ -12,7 +12,9 @@ from boundary.conftest import lacking
 
 _HERE = Path(__file__).parent
 _INSIDE = "ISOLATE_MAGIC_TESTS_EVERYWHERE"
-_FILES = ("files", "processes", "network", "resources", "inheritance", "objects", "aftermath")
+_FILES = (
+    "files", "processes", "network", "resources", "inheritance", "objects", "aftermath", "audit", "hidden", "open_network",
+)  # fmt: skip
 
 
 @pytest.mark.timeout(600)

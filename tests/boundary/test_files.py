@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from boundary.attacks import Attack, suite
-from boundary.scene import _HOME
+from boundary.attacks import Attack, Place, suite
+from boundary.scene import _HOME, Scene
 
 _ATTACKS = [
     *[Attack(f"A1 read ~/{name}", f"won = read(S.home + '/{name}')", "token") for name in _HOME],
-    Attack("A1 expanduser", "won = read(os.path.expanduser('~%s/.netrc' % '') if 0 else S.home + '/.netrc')", "token"),
     Attack("A2 a file in the host's tmp", "won = read(S.folder + '/secret.txt')", "token"),
     Attack("A2 a file of the host's working directory", "won = read(S.folder + '/work/secret.txt')", "token"),
     Attack("A2 the same by a relative path", "won = read('secret.txt')", "token"),
@@ -15,7 +14,6 @@ _ATTACKS = [
     Attack("A2 list the host's tmp", "won = S.beside in os.listdir(os.path.dirname(S.folder))"),
     Attack("A2 list the scene", "won = 'secret.txt' in os.listdir(S.folder)"),
     Attack("A2 list the home", "won = os.listdir(S.home)"),
-    Attack("A2 stat a secret's size", "won = os.stat(S.folder + '/secret.txt').st_size == 39", only="N"),
     Attack("A2 the scratch folder's parent", "won = S.beside in os.listdir('../..')"),
     Attack("A3 a hidden file", "won = read(S.folder + '/shown/.env')", "token"),
     Attack("A3 a file in a hidden folder", "won = read(S.folder + '/shown/hidden/key')", "token"),
@@ -52,8 +50,8 @@ _ATTACKS = [
     Attack("A4 dot dot from the working directory", "os.chdir(S.folder + '/shown'); os.chdir('..'); won = read('secret.txt')", "token"),
     Attack("A4 fchdir to the parent of a moved folder",
            "d = S.folder + '/out/m'; os.makedirs(d + '/in', exist_ok=True); fd = os.open(d + '/in', os.O_RDONLY)\n"
-           "os.rename(d + '/in', S.folder + '/out/in2')\ntry: won = os.read(os.open('../../secret.txt', os.O_RDONLY, dir_fd=fd), 99)\n"
-           "finally: os.rmdir(S.folder + '/out/in2'); os.rmdir(d)", "token"),
+           "try: os.rename(d + '/in', S.folder + '/out/in2'); won = os.read(os.open('../../secret.txt', os.O_RDONLY, dir_fd=fd), 99)\n"
+           "finally: shutil.rmtree(S.folder + '/out/in2', True); shutil.rmtree(d)", "token"),
     Attack("A4 openat2 in the root", "class H(ctypes.Structure): _fields_ = [(n, ctypes.c_uint64) for n in 'fmr']\n"
            "fd = call('openat2', -100, (S.folder + '/secret.txt').encode(), ctypes.byref(H(0, 0, 0)), 24); won = os.read(fd, 99)", "token"),
     Attack("A4 a path only, then its descriptor",
@@ -71,7 +69,7 @@ _ATTACKS = [
     Attack("A7 a nameless file linked outside",
            "fd = os.open(S.folder + '/open', os.O_TMPFILE | os.O_WRONLY); os.link(f'/proc/self/fd/{fd}', S.folder + '/open/' + S.stray, src_dir_fd=0, follow_symlinks=True)",
            "harm"),
-    *[Attack(f"A10 {path}", f"won = read(f'{path}' + S.folder + '/secret.txt')", "token", maybe=True) for path in (
+    *[Attack(f"A10 {path}", f"won = read(f'{path}' + S.folder + '/secret.txt')", "token", maybe="EACCES: the machine's init is closed to root" if path == "/proc/1/root" else "") for path in (
         "/proc/self/root", "/proc/thread-self/root", "/proc/self/root/..", "/proc/self/task/{os.getpid()}/root",
         "/proc/self/cwd/../../../../../../..", "/../..", "/proc/{S.pid}/root", "/proc/{S.host}/root", "/proc/1/root",
         "/proc/{os.getppid()}/root", "/proc/{os.getppid()}/cwd/../../../../..", "/proc/self/fd/../root",
@@ -99,8 +97,7 @@ _ATTACKS = [
            "fd = os.open(S.folder + '/shown/loose', os.O_RDONLY); os.write(os.open(f'/proc/self/fd/{fd}', os.O_WRONLY), b'changed')", "harm"),
     Attack("A11 map it to write", "f = os.open(S.folder + '/shown/loose', os.O_RDWR); mmap.mmap(f, 9)[:] = b'touched!!'", "harm"),
     Attack("A11 copy over it", "i = open('i', 'w+b'); i.write(b'changed'); i.flush(); o = os.open(S.folder + '/shown/loose', os.O_WRONLY); os.copy_file_range(i.fileno(), o, 7, 0)", "harm"),
-    Attack("A11 remove the folder that may be written", "shutil.rmtree(S.folder + '/out')", "harm",
-           unproved="the running companions would lose it"),
+    Attack("A11 remove a folder that may be written", "os.rmdir(S.folder + '/spare')", "harm", refused="EACCES EBUSY"),
     Attack("A11 rename the folder that may be written", "os.rename(S.folder + '/out', S.folder + '/open/out')", "harm"),
     Attack("A11 rewrite a package", "open(S.folder + '/packages/module.py', 'w').write('import os')", "harm"),
     Attack("A11 leave a cache of byte code", "sys.path.insert(0, S.folder + '/packages'); sys.dont_write_bytecode = False; import module", "harm"),
@@ -108,10 +105,15 @@ _ATTACKS = [
     Attack("A11 the program of Python", "won = os.access(S.python, os.W_OK) or os.access(os.path.dirname(S.python), os.W_OK)", needs="root"),
     Attack("A11 a program of the system", "won = open('/usr/bin/env', 'r+b')", needs="root"),
     Attack("A11 isolate_magic itself", "import isolate_magic; won = open(isolate_magic.__file__, 'r+b')", needs="root"),
-    Attack("A13 the running program", "won = os.open('/proc/self/exe', os.O_RDWR)", unproved="ETXTBSY: nobody may write a running program"),
-    Attack("A13 the program by its descriptor", "fd = os.open('/proc/self/exe', os.O_PATH); won = os.open(f'/proc/self/fd/{fd}', os.O_WRONLY)",
-           unproved="ETXTBSY: nobody may write a running program"),
-    Attack("A13 truncate the program", "os.truncate(sys.executable, 1 << 30); won = True", unproved="it would break this Python"),
+    # A running program is busy (ETXTBSY) for whoever may write it.
+    *[Attack(f"A13 {name}", f"try: won = {code}\nexcept OSError as e: won = e.errno == errno.ETXTBSY\nif not won: {code}", needs="root") for name, code in {
+        "the running program": "os.open('/proc/self/exe', os.O_RDWR)",
+        "the program by its descriptor": "os.open('/proc/self/fd/%d' % os.open('/proc/self/exe', os.O_PATH), os.O_WRONLY)",
+        "truncate the program": "os.truncate(sys.executable, os.path.getsize(sys.executable)) or True",
+    }.items()],
+    Attack("A13 a program that has ended, by its descriptor (CVE-2019-5736)",
+           "p = subprocess.Popen([S.folder + '/shown/program', '9'])\ntry: fd = os.open(f'/proc/{p.pid}/exe', os.O_PATH)\nfinally: p.kill(); p.wait()\n"
+           "os.write(os.open(f'/proc/self/fd/{fd}', os.O_WRONLY), b'changed')", "harm"),
     *[Attack(f"A14 {name}", code, "harm") for name, code in {
         "chmod": "os.chmod(S.folder + '/shown/loose', 0o600)",
         "chmod of a folder": "os.chmod(S.folder + '/shown/deep', 0o700)",
@@ -127,14 +129,14 @@ _ATTACKS = [
     }.items()],
     Attack("A14 chown", "os.chown(S.folder + '/open/kept', 1, 1)", "harm", needs="root"),
     Attack("A14 chown of what is shown", "os.lchown(S.folder + '/shown/loose', 1, 1)", "harm", needs="root"),
-    Attack("A14 flags of a file", "fd = os.open(S.folder + '/shown/loose', os.O_RDONLY); won = fcntl.ioctl(fd, 0x40086602, struct.pack('l', 0x80)) is not None", maybe=True),
+    Attack("A14 flags of a file", "fd = os.open(S.folder + '/shown/loose', os.O_RDONLY); won = fcntl.ioctl(fd, 0x40086602, struct.pack('l', 0x80)) is not None", maybe="ENOTTY EOPNOTSUPP: a file system without flags"),
     Attack("A14 watch a folder", "won = call('inotify_add_watch', call('inotify_init1', 0), (S.folder + '/open').encode(), 0xfff)"),
     Attack("A14 touch", "os.utime(S.folder + '/open/kept')", "harm"),
     Attack("A14 touch what is shown", "os.utime(S.folder + '/shown/loose')", "harm"),
-    *[Attack(f"A16 open {name}", f"fd = os.open('{name}', os.O_RDWR); won = os.fstat(fd).st_rdev != os.makedev(1, 3)", needs="root", maybe=True)
-      for name in ("/dev/mem", "/dev/kvm", "/dev/fuse", "/dev/tty", "/dev/ptmx", "/dev/vda", "/dev/sda", "/dev/loop-control",
-                   "/dev/net/tun", "/dev/kmsg", "/dev/console", "/dev/vsock", "/dev/vhost-net", "/dev/nvidia0", "/dev/dri/card0",
-                   "/dev/uinput", "/dev/port", "/dev/tty1", "/dev/hwrng", "/dev/userfaultfd")],
+    *[Attack(f"A16 open {name}", f"fd = os.open('{name}', os.{how}); won = os.fstat(fd).st_rdev != os.makedev(1, 3)", needs="root",
+             maybe="ENOENT ENXIO ENODEV EPERM: there is no such device, or not even root may open it")
+      for how, names in (("O_RDONLY", "hwrng"), ("O_RDWR", """mem port kvm fuse ptmx vda sda loop0 loop-control net/tun kmsg console vsock vhost-net nvidia0
+                          dri/card0 uinput tty1 userfaultfd""")) for name in (f"/dev/{name}" for name in names.split())],
     *[Attack(f"A16 make a {kind} device", f"os.mknod('dev', stat.{flag} | 0o666, os.makedev({number})); won = True", needs="root")
       for kind, flag, number in (("block", "S_IFBLK", "254, 0"), ("character", "S_IFCHR", "1, 1"))],
     Attack("A16 open a made device", "os.mknod('zero', stat.S_IFCHR | 0o666, os.makedev(1, 5)); won = os.open('zero', os.O_RDWR)", needs="root"),
@@ -142,14 +144,22 @@ _ATTACKS = [
     Attack("A17 lock a record to write", "fcntl.lockf(os.open(S.folder + '/shown/loose', os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB); won = True"),
     Attack("A17 lease a file", "fcntl.fcntl(os.open(S.folder + '/shown/data', os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_RDLCK); won = True"),
     Attack("A17 hear of changes (F_NOTIFY)", "fcntl.fcntl(os.open(S.folder + '/shown', os.O_RDONLY), fcntl.F_NOTIFY, 1); won = True"),
-    *[Attack(f"A19 write {name}", f"won = os.open('{name}', os.O_WRONLY)", needs="root", maybe=True)
+    *[Attack(f"A19 write {name}", f"won = os.open('{name}', os.O_WRONLY)", needs="root", maybe="ENOENT EPERM: there is no such knob, or the kernel is locked down")
       for name in ("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/kernel/modprobe", "/proc/sys/vm/overcommit_memory",
                    "/sys/kernel/uevent_helper", "/sys/fs/cgroup/memory/release_agent", "/sys/fs/cgroup/unified/cgroup.procs",
                    "/sys/fs/cgroup/cgroup.procs", "/sys/kernel/mm/transparent_hugepage/enabled", "/sys/power/state",
                    "/proc/sys/net/ipv4/ip_forward", "/proc/sys/kernel/yama/ptrace_scope", "/proc/mtrr", "/proc/irq/default_smp_affinity",
-                   "/sys/devices/system/cpu/cpu0/online", "/proc/sys/fs/binfmt_misc/register", "/sys/kernel/debug/sched_features")],
+                   "/sys/devices/system/cpu/cpu0/online", "/proc/sys/fs/binfmt_misc/register", "/sys/kernel/debug/sched/features")],
     Attack("A19 another /proc that can be written", "os.mkdir('p')\nif libc.mount(b'proc', b'p', b'proc', 0, None): raise OSError(ctypes.get_errno(), 'mount')\n"
            "libc.umount2(b'p', 2); won = True", needs="root"),
 ]  # fmt: skip
 
 test_with_the_sandbox_off_it_gets_through, test_it_is_contained = suite(_ATTACKS)
+
+
+def test_stat_tells_of_files_outside_in_tier_l_alone(
+    tier: str, places: dict[str, Place], scene: Scene
+) -> None:
+    attack = Attack("A2 stat", "won = os.stat(S.folder + '/secret.txt').st_size == 39")
+    for name, sees in (("off", True), (tier, tier == "L")):
+        assert bool(places[name].attempt(attack, scene).get("won")) == sees

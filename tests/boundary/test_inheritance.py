@@ -29,22 +29,23 @@ with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", buffering=0) 
 won = b" ".join(sorted(found)).decode()
 """
 _ATTACKS = [
-    Attack("E71 the environment", "won = ' '.join(os.environ.values())", "token", unproved="a trusted companion is not given it either"),
-    Attack("E71 the environment of the start", "won = read('/proc/self/environ')", "token", forked=False, unproved="the same"),
-    *[Attack(f"E71 the {what} of {who}", f"won = read(f'/proc/{{{pid}}}/{what}')", "token", unproved="the same" if who != "the canary" else "")
+    Attack("E71 the environment", "won = ' '.join(os.environ.values())", "token", plain=True),
+    Attack("E71 the environment of the start", "won = read('/proc/self/environ')", "token", plain=True, forked=False),
+    *[Attack(f"E71 the {what} of {who}", f"won = read(f'/proc/{{{pid}}}/{what}')", "token", plain=who != "the canary")
       for what in ("environ", "cmdline") for who, pid in (("the parent", "os.getppid()"), ("the supervisor", "S.supervisor"), ("the zygote", "S.zygote"), ("the canary", "S.pid"))],
-    Attack("E71 arguments", "won = ' '.join(sys.argv) + ' '.join(sys.orig_argv) + read('/proc/self/cmdline')", "token", forked=False, maybe=True),
-    Attack("E71 in the C library", "e = ctypes.POINTER(ctypes.c_char_p).in_dll(libc, 'environ'); i = 0; won = ''\nwhile e[i]: won += e[i].decode('latin-1'); i += 1", "token", unproved="the same"),
-    Attack("E73 the whole memory", _SCAN, "token", forked=False, maybe=True),
-    Attack("E73 the memory of the supervisor", _SCAN.replace("self", "{os.getppid()}").replace('"/proc', 'f"/proc'), "token", unproved="only by the sibling's test"),
+    Attack("E71 arguments", "won = ' '.join(sys.argv) + ' '.join(sys.orig_argv) + read('/proc/self/cmdline')", "token", forked=False),
+    Attack("E71 in the C library", "e = ctypes.POINTER(ctypes.c_char_p).in_dll(libc, 'environ'); i = 0; won = ''\nwhile e[i]: won += e[i].decode('latin-1'); i += 1", "token", plain=True),
+    Attack("E73 the whole memory", _SCAN, "token", forked=False),
+    *[Attack(f"E73 the memory of the {who}", _SCAN.replace("self", f"{{{pid}}}").replace('"/proc', 'f"/proc'), "token", plain=True, maybe="EACCES EPERM: Yama forbids it")
+      for who, pid in (("parent", "os.getppid()"), ("supervisor", "S.supervisor"), ("zygote", "S.zygote"))],
     Attack("E73 objects", "won = ' '.join(x for o in gc.get_objects() if isinstance(o, (list, tuple, dict)) for x in (o.values() if isinstance(o, dict) else o) if isinstance(x, str) and 'canary-' in x)",
-           "token", forked=False, unproved="a trusted companion has none but in arguments"),
+           "token", plain=True, forked=False),
     Attack("E74 a request to the zygote",
            "for fd in range(3, 200):\n try: s = socket.socket(fileno=os.dup(fd))\n except OSError: continue\n"
-           " if s.family == socket.AF_UNIX and s.type == socket.SOCK_SEQPACKET: won = (won or 0) + 1\nwon = (won or 0) > 2", unproved="no companion has such a socket"),
-    Attack("E74 trace the zygote", "won = call('ptrace', 0x4206, S.zygote, 0, 0) == 0", maybe=True),
-    Attack("E74 a descriptor of the zygote", "won = call('pidfd_getfd', os.pidfd_open(S.zygote), 0, 0)", maybe=True),
-    Attack("E74 descriptors of the zygote by path", "won = [os.readlink(f'/proc/{S.zygote}/fd/{n}') for n in os.listdir(f'/proc/{S.zygote}/fd')]", maybe=True),
+           " if s.family == socket.AF_UNIX and s.type == socket.SOCK_SEQPACKET: won = (won or 0) + 1\nwon = (won or 0) > 2", unproved="no companion has such a socket", refused="nothing"),
+    Attack("E74 trace the zygote", "won = call('ptrace', 0x4206, S.zygote, 0, 0) == 0", maybe="EPERM: Yama forbids it"),
+    Attack("E74 a descriptor of the zygote", "won = call('pidfd_getfd', os.pidfd_open(S.zygote), 0, 0)", maybe="EPERM: Yama forbids it"),
+    Attack("E74 descriptors of the zygote by path", "won = [os.readlink(f'/proc/{S.zygote}/fd/{n}') for n in os.listdir(f'/proc/{S.zygote}/fd')]"),
     Attack("E75 preload into others", "os.environ['LD_PRELOAD'] = S.folder + '/none.so'; won = subprocess.run(['/bin/cat', S.folder + '/secret.txt'], capture_output=True, text=True).stdout", "token"),
     Attack("E75 another Python", "won = subprocess.run([sys.executable, '-c', 'print(open(%r).read())' % (S.folder + '/secret.txt')], capture_output=True, text=True).stdout", "token"),
     Attack("E75 the loader by hand", "l = [p for p in ('/lib64/ld-linux-x86-64.so.2', '/lib/ld-linux-aarch64.so.1') if os.path.exists(p)][0]\nwon = subprocess.run([l, '/bin/cat', S.folder + '/secret.txt'], capture_output=True, text=True).stdout", "token"),
