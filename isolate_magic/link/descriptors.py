@@ -22,7 +22,10 @@ def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]
         the message, empty if the other side has closed, and the descriptors.
     """
     fds = array.array("i")
-    data, beside, _, _ = sock.recvmsg(size, socket.CMSG_LEN(most * fds.itemsize), socket.MSG_CMSG_CLOEXEC)
+    try:
+        data, beside, _, _ = sock.recvmsg(size, socket.CMSG_LEN(most * fds.itemsize), socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:  # it closed with something of ours unread (unix(7))
+        return b"", []
     for level, kind, content in beside:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])

@@ -39,7 +39,8 @@ def test_the_working_directory_is_its_own_and_empty(
         companion.close()
 
 
-def test_nothing_is_left_of_the_making_of_the_root() -> None:
+def test_nothing_is_left_of_the_making_of_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/usr")
     companion = start("bare", "N", Policy(extends="untrusted"))
     try:
         assert companion.run("import os\nsorted(os.listdir('/tmp'))") == ["home"]
