@@ -287,11 +287,16 @@ def before_exit(function: Callable[[], None]) -> None:
     _first.append(function)
 
 
+def stop_zygotes() -> None:
+    """End all zygotes, and all companions with them; the next companion starts one anew."""
+    while _zygotes:
+        _zygotes.popitem()[1].stop()
+
+
 def _stop_all() -> None:
     for function in _first:
         function()
-    while _zygotes:
-        _zygotes.popitem()[1].stop()
+    stop_zygotes()
 
 
 def _forget_all() -> None:

@@ -46,6 +46,7 @@ def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
     if stop:
         for companion in companions():
             companion.close()
+        spawner.stop_zygotes()
     for name, thing in _NAMES.items():
         if shell.user_ns.get(name) is thing:
             shell.drop_by_id({name: thing})
