@@ -8,10 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from waiting import until
 
-from isolate_magic import Companion, ProcessTerminationError, StartError
+from isolate_magic import Companion, ConfinementError, Policy, ProcessTerminationError, StartError
 
 
 def zygote_pid(companion: Companion) -> int:
@@ -198,3 +199,16 @@ def test_a_module_beside_the_script_can_be_preloaded(tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(str(tmp_path))
     with Companion("beside", preload=["beside_the_script"]) as companion:
         assert companion.run("import sys; 'beside_the_script' in sys.modules")
+
+
+def test_a_start_that_is_refused_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISOLATE_MAGIC_TIER", "L")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    refused = Companion("refused", policy=Policy(extends="untrusted", read=[str(closed)]))
+    me = psutil.Process()
+    for _ in range(3):
+        with pytest.raises(ConfinementError):
+            refused.start()
+        assert [one for one in me.children(recursive=True) if one.status() == psutil.STATUS_ZOMBIE] == []
+    refused.close()

@@ -137,8 +137,12 @@ class Zygote:
         told: Any = json.loads(packet) if packet else {"error": "its supervisor ended early", "layer": ""}
         if "error" in told:
             ours.close()
+            before = set(_children())
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+            for left in set(_children()) - before:  # what it had forked, which is ours now
+                os.kill(left, signal.SIGKILL)
+                os.waitpid(left, 0)
         else:
             self.children.add(pid)
             self.supervisors[told["pid"]] = (pid, ours)
