@@ -37,7 +37,7 @@ _MORE = {
     "io_setup": (206, 0), "msgget_": (68, 186), "migrate_pages": (256, 238), "finit_module": (313, 273),
     "kexec_file_load": (320, 294), "fsconfig": (431, 431), "fspick": (433, 433), "fsmount": (432, 432),
     "quotactl_fd": (443, 443), "process_mrelease": (448, 448), "io_uring_enter": (426, 426),
-    "fanotify_mark": (301, 263), "syncfs": (306, 267), "map_shadow_stack": (453, None),
+    "fanotify_mark": (301, 263), "syncfs": (306, 267), "map_shadow_stack": (453, 453),
 }
 
 
