@@ -163,6 +163,13 @@ _ATTACKS = [
            "if os.uname().machine != 'x86_64': raise OSError\nm = mmap.mmap(-1, 4096, prot=7, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40)\na = ctypes.addressof(ctypes.c_char.from_buffer(m))\np = (S.folder + '/secret.txt').encode() + b'\\0'\n"
            "m[256:256 + len(p)] = p; m.seek(0); m.write(bytes.fromhex('53bb') + struct.pack('I', a + 256) + bytes.fromhex('31c931d2b805000000cd805bc3'))\n"
            "won = os.read(ctypes.CFUNCTYPE(ctypes.c_int)(a)(), 99)", "token", maybe=_NO_32, refused="died OSError"),
+    Attack("B35 a program of 32 bits opens a file",  # of ARM: open, read, write and exit by svc 0
+           "c = bytes.fromhex('40008fe20010a0e30020a0e30570a0e3000000ef01dc4de20d10a0e16320a0e30370a0e3000000ef"
+           "0020a0e10100a0e30d10a0e10470a0e3000000ef0700a0e30170a0e3000000ef') + (S.folder + '/secret.txt').encode() + b'\\0'\n"
+           "n = 84 + len(c); p = tempfile.mkdtemp() + '/program'; f = open(p, 'wb'); os.chmod(p, 0o700)\n"
+           "f.write(b'\\x7fELF\\1\\1\\1' + bytes(9) + struct.pack('<2H5I6H', 2, 40, 1, 0x10054, 52, 0, 0x5000000, 52, 32, 1, 0, 0, 0)\n"
+           "        + struct.pack('<8I', 1, 0, 0x10000, 0x10000, n, n, 5, 0x10000) + c); f.close()\n"
+           "won = subprocess.run([p], capture_output=True, text=True).stdout", "token", maybe="ENOEXEC: this machine runs no programs of 32-bit ARM"),
     Attack("B35 a call of x32", "won = reaches(0x40000000 + 39)", maybe="ENOSYS: this kernel is built without x32"),
     Attack("B35 a number with high bits, which the kernel cuts off", "won = reaches(1 << 32 | nr('keyctl'), 999)"),
     *[Attack(f"B37 {name}", f"won = reaches('ioctl', 0, {request}, b'x')") for name, request in {

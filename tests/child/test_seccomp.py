@@ -154,15 +154,20 @@ def header(path: str, pattern: str) -> dict[str, int]:
     return {name: int(number) for name, number in re.findall(pattern, Path(path).read_text(), re.MULTILINE)}
 
 
-def test_the_numbers_are_those_of_the_kernels_headers() -> None:
-    x86 = header("/usr/include/x86_64-linux-gnu/asm/unistd_64.h", r"^#define __NR_(\w+)\s+(\d+)$")
-    generic = header("/usr/include/asm-generic/unistd.h", r"^#define __NR(?:3264)?_(\w+)\s+(\d+)\s*$")
-    generic["newfstatat"] = generic.pop("fstatat")
-    for name, (ours, theirs) in syscalls.SYSCALLS.items():
-        if name in x86 or (ours or 0) < 451:
-            assert ours == x86[name], name
-        if theirs is None or theirs < 451:
-            assert theirs == generic.get(name), name
+HEADERS = {
+    "x86_64": ("/usr/include/x86_64-linux-gnu/asm/unistd_64.h", r"^#define __NR_(\w+)\s+(\d+)$"),
+    "aarch64": ("/usr/include/asm-generic/unistd.h", r"^#define __NR(?:3264)?_(\w+)\s+(\d+)\s*$"),
+}
+
+
+@both_machines
+def test_the_numbers_are_those_of_the_kernels_headers(machine: str) -> None:
+    known = header(*HEADERS[machine])
+    known["newfstatat"] = known.pop("fstatat", known.get("newfstatat", 0))
+    for name in syscalls.SYSCALLS:
+        number = syscalls.number(name, machine)
+        if name in known or (number or 0) < 451:  # what is newer, the header may lack
+            assert number == known.get(name), name
 
 
 def test_each_number_has_one_name() -> None:
@@ -491,6 +496,22 @@ def test_the_x32_entry_is_not_implemented() -> None:
         return result if result >= 0 else ctypes.get_errno()
 
     assert forked(Profile(), act) == errno.ENOSYS
+
+
+@here
+@pytest.mark.skipif(platform.machine() != "aarch64", reason="programs of 32-bit ARM run beside aarch64 only")
+def test_a_program_of_32_bits_is_killed(tmp_path: Path) -> None:
+    code = bytes.fromhex("0700a0e30170a0e3000000ef")  # mov r0, #7; mov r7, #1 (exit); svc 0
+    size = 52 + 32 + len(code)
+    head = struct.pack("<2H5I6H", 2, 40, 1, 0x10054, 52, 0, 0x5000000, 52, 32, 1, 0, 0, 0)
+    segment = struct.pack("<8I", 1, 0, 0x10000, 0x10000, size, size, 5, 0x10000)
+    program = tmp_path / "exit7"
+    program.write_bytes(b"\x7fELF\1\1\1" + bytes(9) + head + segment + code)
+    program.chmod(0o755)
+    run = lambda: subprocess.run([str(program)]).returncode  # noqa: E731
+    if forked(None, run) != 7:
+        pytest.skip("this processor or kernel runs no programs of 32 bits")
+    assert forked(Profile(), run) == -signal.SIGSYS
 
 
 @here
