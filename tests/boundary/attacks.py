@@ -43,11 +43,7 @@ _MORE = {
     "io_setup": (206, 0), "msgget_": (68, 186), "migrate_pages": (256, 238), "finit_module": (313, 273),
     "kexec_file_load": (320, 294), "fsconfig": (431, 431), "fspick": (433, 433), "fsmount": (432, 432),
     "quotactl_fd": (443, 443), "process_mrelease": (448, 448), "io_uring_enter": (426, 426),
-<<<<<<< HEAD
-    "fanotify_mark": (301, 263), "syncfs": (306, 267), "map_shadow_stack": (453, None), "mq_unlink": (241, 181),
-=======
-    "fanotify_mark": (301, 263), "syncfs": (306, 267), "map_shadow_stack": (453, 453),
->>>>>>> 1a3d508f25b52600348cdb1e19ba713f2cef96b2
+    "fanotify_mark": (301, 263), "syncfs": (306, 267), "map_shadow_stack": (453, 453), "mq_unlink": (241, 181),
 }
 
 
