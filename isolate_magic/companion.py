@@ -286,9 +286,7 @@ class Companion(Asked):
         arguments are those of `run`; what that raises, `result()` of the handle does.
         """
         check(source, timeout)
-        return self.background.submit(
-            "cell", lambda: self.run(source, push=push, timeout=timeout, sink=sink)
-        )
+        return self.background.submit("cell", lambda: self.run(source, push=push, timeout=timeout, sink=sink))
 
     # ------------------------------------------------------------ within
 
@@ -332,6 +330,7 @@ class Companion(Asked):
     def _buried(self, report: CrashReport) -> None:
         if report.kind != "stop":
             self.crashes = [*self.crashes, report][-20:]
+            registry.crashes.append(report)
 
     def _renew(self, module: Any) -> Claim:
         """Import the module of a stale proxy again and let the proxy stand for it."""
