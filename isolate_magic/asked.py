@@ -84,6 +84,8 @@ class Asked:
         process = self._alive()
         if process is None or process.talk.slots or process.talk.latest == process.rested:
             return  # dead, at work for another thread, or unused since the last time
+        if process.talk.ahead is not None:  # a cell in the background begins in this very moment
+            return
         try:
             process.talk.ask("after_cell")
         except ProcessTerminationError:  # whoever uses it next is told

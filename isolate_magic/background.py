@@ -27,10 +27,14 @@ class Background(futures.Future[Any]):
         companion: the companion's name.
         title: what it is called, as in "cell In[3]".
         work: runs it, in a thread.
+        before: the one that it waits for, if there is one.
     """
 
-    def __init__(self, companion: str, title: str, work: Callable[[], Any]) -> None:
+    def __init__(
+        self, companion: str, title: str, work: Callable[[], Any], before: Background | None = None
+    ) -> None:
         super().__init__()
+        self.before = before
         self.companion = companion
         self.title = title
         self._errand = Errand(work)
@@ -39,6 +43,7 @@ class Background(futures.Future[Any]):
 
     def do(self) -> None:
         """Run it, unless it was cancelled before."""
+        self.before = None
         if not self._errand.begin():
             return
         self._since = time.time()
@@ -84,8 +89,9 @@ class Background(futures.Future[Any]):
     def status(self) -> str:
         """Say in a few words how it is."""
         if not self.done():
-            if not self._errand.begun:
-                return "waits for its turn"
+            before = self.before
+            if before is not None and not before.done():
+                return f"waits for {before.title}"
             return f"running since {time.strftime('%H:%M:%S', time.localtime(self._since))}"
         if self.cancelled():
             return f"interrupted after {_seconds(self._took)}" if self._errand.begun else "cancelled"
@@ -136,7 +142,7 @@ class Queue:
 
     def submit(self, title: str, work: Callable[[], Any]) -> Background:
         """Let some work be done after all that was submitted before, and return its handle."""
-        handle = Background(self.name, title, work)
+        handle = Background(self.name, title, work, self._last)
         self._last = handle
         self.recent.append(handle)
         self.note(self.talk)

@@ -101,6 +101,6 @@ def _described(value: Any) -> str:
         return f"function {value.__qualname__}"
     if kind is types.BuiltinFunctionType:
         return f"built-in function {value.__qualname__}"
-    if isinstance(value, type):
+    if issubclass(kind, type):  # isinstance would ask the value's own `__class__`
         return f"class {_title(value)}"
     return f"{_title(kind)} object"

@@ -222,10 +222,12 @@ def _begin(shell: Any, companion: Companion, order: Order) -> None:
     sink = _sink(order.options, pinned)
     work = _work(shell, companion, order, sink, pinned)
     handle = companion.background.submit(f"cell In[{order.number}]", work)
-    if not quiet:
-        pinned.status(handle)
     keep(shell, handle)
     if not quiet:
+        before = handle.before
+        pinned.status(handle)
+        if before is not None:
+            before.add_done_callback(lambda _: pinned.status(handle, again=True))
         handle.add_done_callback(lambda done: pinned.status(done, again=True))
 
 
