@@ -19,6 +19,7 @@ class PinnedSink:
     """
 
     def __init__(self, shell: Any) -> None:
+        self.shell = shell
         self.kernel = getattr(shell, "kernel", None)
         self.number = shell.displayhook.prompt_count
         self._parent = self.kernel.get_parent() if self.kernel is not None else {}
@@ -76,8 +77,13 @@ class PinnedSink:
             self.stream("stdout", f"{thing!r}\n")
             return
         data = {"text/plain": repr(thing), "text/html": thing._repr_html_()}
-        kind = "update_display_data" if again else "display_data"
-        self.message(kind, {"data": data, "transient": {"display_id": self._id}})
+        sent = {"data": data, "metadata": {}, "transient": {"display_id": self._id}}
+        if again:
+            # An update finds its place by its id. nbclient heeds those only that name the cell under way.
+            parent = {"header": self.shell.display_pub.parent_header}
+            self._send("update_display_data", sent, parent=parent)
+        else:
+            self._send("display_data", sent)
 
     def _print(self, kind: str, data: dict[str, Any]) -> None:
         text = data.get("text/plain")
@@ -85,7 +91,7 @@ class PinnedSink:
             prompt = f"Out[{self.number}]: " if kind == "execute_result" else ""
             self.stream("stdout", f"{prompt}{text}\n")
 
-    def _send(self, kind: str, content: dict[str, Any], topic: str = "") -> None:
+    def _send(self, kind: str, content: dict[str, Any], topic: str = "", parent: Any = None) -> None:
         kernel: Any = self.kernel
         ident = (topic or kind).encode()
-        kernel.session.send(kernel.iopub_socket, kind, content, parent=self._parent, ident=ident)
+        kernel.session.send(kernel.iopub_socket, kind, content, parent=parent or self._parent, ident=ident)

@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from queue import Empty
-from typing import Any
 
 from kernels import Cell, Kernel
 
@@ -22,6 +21,7 @@ class Listener:
         self.kernel = kernel
         self.cells: dict[str, Cell] = defaultdict(lambda: Cell({}))
         self._idle: set[str] = set()
+        self._displays: dict[str, str] = {}
 
     def start(self, code: str) -> Cell:
         """Send a cell without waiting for its end."""
@@ -51,4 +51,9 @@ class Listener:
                 if message["content"]["execution_state"] == "idle":
                     self._idle.add(parent)
             elif kind != "execute_input":
+                shown = message["content"].get("transient", {}).get("display_id", "")
+                if kind == "display_data":
+                    self._displays[shown] = parent
+                elif kind == "update_display_data":  # these find their place by their id
+                    parent = self._displays.get(shown, parent)
                 self.cells[parent].messages.append((kind, message["content"]))
