@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import time
-from collections import deque
 from collections.abc import Callable, Generator
 from concurrent import futures
 from typing import Any
@@ -15,7 +14,6 @@ from isolate_magic.errand import Errand
 from isolate_magic.interrupts import in_main_thread
 from isolate_magic.watch import watch
 
-_KEPT = 20  # handles of one companion, for whoever asks for the last result
 _QUIET = 1.0  # seconds that somebody waits in silence
 _REASON = 200  # characters of an error in one line
 
@@ -129,14 +127,14 @@ class Queue:
         name: the companion's.
 
     Attributes:
-        recent: the last handles, the newest last.
+        recent: the handles of what has not ended, and the newest at the end; a handle holds its value.
         talk: the conversation with the process that there is now; told when others have to wait.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.talk: Any = None
-        self.recent: deque[Background] = deque(maxlen=_KEPT)
+        self.recent: list[Background] = []
         self._last: Background | None = None
         self._crew = Crew("isolate_magic-background", 1)
 
@@ -144,11 +142,15 @@ class Queue:
         """Let some work be done after all that was submitted before, and return its handle."""
         handle = Background(self.name, title, work, self._last)
         self._last = handle
-        self.recent.append(handle)
+        self.keep(handle)
         self.note(self.talk)
         handle.add_done_callback(self._ended)
         self._crew.do(handle.do)
         return handle
+
+    def keep(self, handle: Background) -> None:
+        """Let a handle be the newest."""
+        self.recent = [*(one for one in self.recent if not one.done()), handle]
 
     def note(self, talk: Any) -> None:
         """Tell a conversation whether there is anything to wait for."""

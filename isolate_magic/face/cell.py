@@ -13,7 +13,6 @@ from IPython.core.displayhook import DisplayHook
 from IPython.core.error import UsageError
 
 from isolate_magic import output
-from isolate_magic.background import Background
 from isolate_magic.companion import Companion
 from isolate_magic.errors import NotSupported, TransferError
 from isolate_magic.face import replaying, target
@@ -23,6 +22,7 @@ from isolate_magic.face.pinned import PinnedSink
 from isolate_magic.face.tracebacks import own_traceback
 from isolate_magic.link.proxy import isproxy
 from isolate_magic.output import NullSink, Sink
+from isolate_magic.registry import registered
 from isolate_magic.session import byvalue
 from isolate_magic.tracing import traceable
 
@@ -158,13 +158,15 @@ def _sink(options: Namespace, own: Sink | None) -> Sink | None:
     return own
 
 
-def _run(shell: Any, companion: Companion, order: Order, sink: Sink | None) -> Any:
+def _run(
+    shell: Any, companion: Companion, order: Order, sink: Sink | None, pinned: PinnedSink | None = None
+) -> Any:
     """Run the cell, bind what it shall bind, and return its value; a companion of its own is closed."""
     options = order.options
     try:
         with (
             replaying.noted(companion, order),
-            _traced(shell, companion, sink) if options.trace else nullcontext(),
+            _traced(shell, companion, pinned) if options.trace else nullcontext(),
         ):
             try:
                 result = companion.run_cell(
@@ -222,6 +224,9 @@ def _begin(shell: Any, companion: Companion, order: Order) -> None:
     sink = _sink(order.options, pinned)
     work = _work(shell, companion, order, sink, pinned)
     handle = companion.background.submit(f"cell In[{order.number}]", work)
+    named = registered().get(order.options.companion or "default")
+    if named is not None and named is not companion:  # one of its own is not there to be asked for the result
+        named.background.keep(handle)
     keep(shell, handle)
     if not quiet:
         before = handle.before
@@ -236,7 +241,7 @@ def _work(
 ) -> Callable[[], Any]:
     def work() -> Any:
         try:
-            return _run(shell, companion, order, sink)
+            return _run(shell, companion, order, sink, pinned)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -244,11 +249,6 @@ def _work(
             raise
 
     return work
-
-
-def latest(companion: Companion) -> Background | None:
-    """Return the handle of the last background cell of a companion."""
-    return companion.background.recent[-1] if companion.background.recent else None
 
 
 # ---------------------------------------------------------------- the value
@@ -289,7 +289,7 @@ def _bind(shell: Any, companion: Companion, order: Order) -> None:
 
 
 @contextmanager
-def _traced(shell: Any, companion: Companion, sink: Sink | None) -> Iterator[None]:
+def _traced(shell: Any, companion: Companion, pinned: PinnedSink | None) -> Iterator[None]:
     """Show what the cell has tried, also if it fails: before the error, then."""
     try:
         traceable(companion)
@@ -302,7 +302,7 @@ def _traced(shell: Any, companion: Companion, sink: Sink | None) -> Iterator[Non
     finally:
         if trace is not None:
             shown = {"text/plain": str(trace), "text/html": trace._repr_html_()}
-            if isinstance(sink, PinnedSink):
-                sink.message("display_data", {"data": shown})
+            if pinned is not None:
+                pinned.message("display_data", {"data": shown})
             else:
                 shell.display_pub.publish(data=shown, metadata={})

@@ -111,6 +111,15 @@ def test_options_hold_for_every_cell(kernel: Kernel) -> None:
     assert "other: idle" in kernel.run("%isolate list").stream()
 
 
+def test_who_completes_names_can_find_out_where_cells_run(kernel: Kernel) -> None:
+    ask = "%%time\nfrom isolate_magic.face.autoisolate import companion_name\ncompanion_name(get_ipython())"
+    assert kernel.run(ask).result["text/plain"] == "'default'"
+    kernel.run("%autoisolate on -c other")
+    assert kernel.run(ask).result["text/plain"] == "'other'"
+    kernel.run("%autoisolate off")
+    assert kernel.run(ask).result == {}
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -197,6 +197,22 @@ def test_several_cells_run_in_turn_each_with_its_own_output(listener: Listener) 
     assert [cell.result["text/plain"] for cell in cells] == ["0", "1", "2", "3"]
 
 
+def test_result_finds_a_fresh_one_too(listener: Listener) -> None:
+    started = listener.run("%%isolated -b --fresh --copy brought\nbrought = [1]\n6 * 7")
+    assert listener.run("%isolate result").result["text/plain"] == "42"
+    assert listener.run("brought").result["text/plain"] == "[1]"
+    listener.until(lambda: ended(started))
+    assert "fresh" not in listener.run("%isolate list").stream()
+
+
+def test_a_trace_is_shown_in_the_cell_that_started_it(listener: Listener) -> None:
+    started = listener.run("%%isolated -b --fresh -p offline --trace --group\nopen('/etc/hostname').close()")
+    later = listener.run("1")
+    listener.until(lambda: ended(started))
+    assert "/etc/hostname" in str(started.of("display_data"))
+    assert not later.of("display_data")
+
+
 def test_who_waits_says_for_whom_and_then_that_it_runs(listener: Listener) -> None:
     first = listener.run("%%isolated -b\nimport time\ntime.sleep(0.7)")
     second = listener.run("%%isolated -b\nimport time\ntime.sleep(0.7)")
