@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from isolate_magic import awaits
 from isolate_magic.crew import Crew, outcome_of, settle
+from isolate_magic.errand import Errand
 
 if TYPE_CHECKING:
     from isolate_magic.companion import Companion
@@ -23,64 +23,29 @@ if TYPE_CHECKING:
 _GRACE = 2.0  # seconds that a cancelled cell gets to end
 
 
-class Job:
-    """One piece of work for a companion, which can be cancelled.
+class Job(Errand):
+    """One piece of work for a companion that an event loop awaits.
 
     Args:
         work: does it, in a thread.
-        loop: the event loop that awaits it.
+        loop: the event loop.
     """
 
     def __init__(self, work: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
-        self.work = work
+        super().__init__(work)
         self.loop = loop
         self.done: asyncio.Future[Callable[[], Any]] = loop.create_future()
         self._context = contextvars.copy_context()
-        self._lock = threading.Lock()
-        self._cancelled = self._begun = False
-        self._open: list[tuple[Any, int]] = []
         self._home = threading.get_ident()
 
-    def do(self) -> None:
+    def tell(self) -> None:
         """Do the work and tell the loop what came of it."""
-        with self._lock:
-            self._begun = not self._cancelled
-        if self._begun:
-            settle(self.done, outcome_of(lambda: self._context.run(self._work)))
+        if self.begin():
+            settle(self.done, outcome_of(lambda: self._context.run(self._within)))
 
-    def _work(self) -> Any:
+    def _within(self) -> Any:
         awaits.home.set((self.loop, self._home))
-        awaits.jobs[threading.get_ident()] = self
-        try:
-            return self.work()
-        finally:
-            del awaits.jobs[threading.get_ident()]
-
-    @contextmanager
-    def at(self, process: Any, number: int) -> Iterator[None]:
-        """Note the request that this job is at, which a cancellation interrupts.
-
-        Raises:
-            KeyboardInterrupt: it has been cancelled before; the request is not sent.
-        """
-        with self._lock:
-            if self._cancelled:
-                raise KeyboardInterrupt
-            self._open.append((process, number))
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._open.pop()
-
-    def cancel(self) -> bool:
-        """Interrupt the work, or keep it from ever beginning; return whether it had begun."""
-        with self._lock:
-            self._cancelled = True
-            if self._open:
-                process, number = self._open[0]
-                process.interrupt(number)
-            return self._begun
+        return self.do()
 
 
 class Aio:
@@ -148,7 +113,7 @@ class Aio:
     async def _do(self, work: Callable[[], Any], crew: Crew | None = None) -> Any:
         __tracebackhide__ = True
         job = Job(work, asyncio.get_running_loop())
-        (crew or self._crew).do(job.do)
+        (crew or self._crew).do(job.tell)
         try:
             outcome = await asyncio.shield(job.done)
         except asyncio.CancelledError:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from isolate_magic import following, output, registry, rules, spawner
 from isolate_magic.aio import Aio
 from isolate_magic.amendment import Amendment, amend
-from isolate_magic.cells import Shown, timed
-from isolate_magic.errors import ProcessTerminationError, StartError
+from isolate_magic.asked import Asked
+from isolate_magic.background import Background, Queue
+from isolate_magic.cells import check, execute
+from isolate_magic.errors import StartError
 from isolate_magic.interrupts import Postponed
 from isolate_magic.link.refs import Claim
 from isolate_magic.meter import measure
@@ -22,12 +23,11 @@ from isolate_magic.policy import Policy
 from isolate_magic.process import Process
 from isolate_magic.protection import Protection
 from isolate_magic.report import CrashReport
-from isolate_magic.tracing import Trace, tracing
 
 _NAME = re.compile(r"[\w.-]{1,60}")
 
 
-class Companion:
+class Companion(Asked):
     """Run code in a process of its own, and survive its death.
 
     The process starts with the first use, or by `start`. When it dies, the next use starts a new one
@@ -77,6 +77,7 @@ class Companion:
         self._owner = os.getpid()
         self._prompt = 0
         self.aio = Aio(self)
+        self.background = Queue(name)
         registry.add(name, self)
 
     def __repr__(self) -> str:
@@ -156,6 +157,18 @@ class Companion:
             if process is not None:
                 with Postponed():
                     process.end("stop", "it was stopped")
+
+    def kill(self) -> None:
+        """Kill the process, whatever it is doing, with a crash report that tells where it was.
+
+        Harmless if there is none. The next use starts a new one, and says so.
+        """
+        with self._lock:
+            process = self._alive()
+            if process is not None:
+                with Postponed():
+                    process.kill("kill", "killed on request", hanging=True)
+                    process.talk.find_death()
 
     def close(self) -> None:
         """Stop for good and free the name."""
@@ -249,86 +262,31 @@ class Companion:
             silent: whether the value of the last expression stays unshown.
         """
         __tracebackhide__ = True
-        if not isinstance(source, str):
-            raise TypeError(f"a cell is text, not {type(source).__name__}")
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"a timeout of {timeout} s leaves no time; give a positive number of seconds")
+        check(source, timeout)
+        self.background.wait()
         process = self._living()
-        talk = process.talk
         if push:
-            talk.ask("push", dict(push))
+            process.talk.ask("push", dict(push))
         self._prompt = prompt = number or self._prompt + 1
         process.remember(prompt, source, lines_before)
         title = f"Cell In[{number}]" if number else "a cell"
-        cell = (source, prompt, lines_before, silent)
-        with Shown(process, sink):
-            if timeout is None:
-                return talk.execute(title, cell)
-            return timed(process, timeout, title, cell)
+        return execute(process, title, (source, prompt, lines_before, silent), timeout, sink)
 
-    def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Run a function there and return its result.
+    def submit(
+        self,
+        source: str,
+        *,
+        push: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        sink: Sink | None = None,
+    ) -> Background:
+        """Run a cell in the background, after those submitted before, and return its handle at once.
 
-        Args:
-            function: any function that pickles, also a lambda, or a proxy of one. It always runs in
-                the companion, so `companion.call(os.getpid)` is the companion's pid.
-            *args: its arguments by place.
-            **kwargs: its arguments by name.
-
-        Raises:
-            TransferError: the function or an argument cannot travel.
-            ProcessTerminationError: the companion died.
-            Exception: what the function raised, as its own class.
+        What else the main thread asks of this companion meanwhile waits until the cell has ended. The
+        arguments are those of `run`; what that raises, `result()` of the handle does.
         """
-        __tracebackhide__ = True
-        return self._living().talk.run(function, args, kwargs)
-
-    def load_module(self, name: str, path: str | Iterable[str] | None = None) -> Any:
-        """Import a module there and return its proxy.
-
-        Args:
-            name: the module's full name.
-            path: folders to look in instead of `sys.path`; relative ones count from its own directory.
-
-        Raises:
-            ModuleNotFoundError: there is no such module.
-        """
-        __tracebackhide__ = True
-        folders = None if path is None else [path] if isinstance(path, str) else list(path)
-        return self._living().talk.ask("load_module", name, folders)
-
-    def push(self, names: Mapping[str, Any]) -> None:
-        """Bind names for the cells."""
-        __tracebackhide__ = True
-        self._living().talk.ask("push", dict(names))
-
-    def pull(self, name: str) -> Any:
-        """Return what a name of the cells is bound to, by value or as a proxy.
-
-        Raises:
-            NameError: no cell has bound it.
-        """
-        __tracebackhide__ = True
-        return self._living().talk.ask("pull", name)
-
-    def tracing(self) -> AbstractContextManager[Trace]:
-        """Find out what it tries meanwhile; see `isolate_magic.tracing.tracing`."""
-        return tracing(self)
-
-    def after_cell(self) -> None:
-        """Let it do what follows a cell there, when one here has used it: pyplot's figures are shown then."""
-        process = self._alive()
-        if process is None or process.talk.slots or process.talk.latest == process.rested:
-            return  # dead, at work for another thread, or unused since the last time
-        try:
-            process.talk.ask("after_cell")
-        except ProcessTerminationError:  # whoever uses it next is told
-            return
-        process.rested = process.talk.latest
-
-    def logs(self) -> str:
-        """Return its last output, at most some 64 KiB."""
-        return self._process.logs() if self._process else ""
+        check(source, timeout)
+        return self.background.submit("cell", lambda: self.run(source, push=push, timeout=timeout, sink=sink))
 
     # ------------------------------------------------------------ within
 
@@ -360,17 +318,19 @@ class Companion:
         with Postponed():
             process = Process(self.name, zygote, self.policy, self._buried, self.traced)
             process.talk.renew = self._renew
+            self.background.note(process.talk)
             self._process = process
             self.restarts += 1
         return process
 
     def _say(self, report: CrashReport, process: Process) -> None:
         new = f"Started a new one (pid {process.pid}); what was in the old one is gone.\n"
-        (process.output.sink or output.default).stream("stderr", f"{report.headline}. {new}")
+        output.default.stream("stderr", f"{report.headline}. {new}")
 
     def _buried(self, report: CrashReport) -> None:
         if report.kind != "stop":
             self.crashes = [*self.crashes, report][-20:]
+            registry.crashes.append(report)
 
     def _renew(self, module: Any) -> Claim:
         """Import the module of a stale proxy again and let the proxy stand for it."""
@@ -391,6 +351,7 @@ def _leave_all() -> None:
     """In a forked copy of the main session: let go of the companions, which belong to the original."""
     for companion in registry.forget():
         companion._lock = threading.RLock()
+        companion.background = Queue(companion.name)
         process = companion._alive()
         if process is not None:
             process.leave()

@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections import deque
 from collections.abc import Callable
 from threading import get_ident
 from typing import Any, NoReturn
 
 from isolate_magic import explanation, ration
-from isolate_magic import watch as watches
 from isolate_magic.arguments import Arguments
 from isolate_magic.awaits import Awaits, jobs
 from isolate_magic.deadlines import ANSWER, SEND, Deadline
 from isolate_magic.desk import Desk
+from isolate_magic.drops import Drops
 from isolate_magic.errors import StaleProxyError, TransferError
 from isolate_magic.filtering import filter_bundle
 from isolate_magic.inbox import Inbox, title
@@ -43,24 +42,6 @@ _ADVICE = (
     "Companion {!r} is not trusted, so only plain data is copied out of it and never a pickle: make plain "
     "data of it there (a dict, a list, an array, a DataFrame), or start it with Policy(trusted=True)"
 )
-
-
-class Drops(deque[tuple[int, int]]):
-    """Collect what the companion may free; ring the background thread at the first."""
-
-    def __init__(self, flush: Callable[[], None]) -> None:
-        super().__init__()
-        self.flush = flush
-        self.rung = False
-
-    def append(self, drop: tuple[int, int]) -> None:
-        """Add a pair of number and count; runs in finalizers, so it takes no lock."""
-        super().append(drop)
-        if not self.rung:
-            self.rung = True
-            watches.rung.add(self.flush)
-            if watches._watch is not None:
-                watches._watch.ring()
 
 
 class Conversation(Inbox):
@@ -93,6 +74,7 @@ class Conversation(Inbox):
         self.latest = 0  # the request made last: what was looked at before it may have changed
         self.pouring = 0  # copies under way that come in a memfd of ours
         self.hold: Hold | None = None
+        self.ahead: Any = None  # the queue of cells in the background, while there is one
         self.service = Claim(self, 1, "service", 0)
 
     # ------------------------------------------------------------ what proxies ask for
@@ -117,6 +99,8 @@ class Conversation(Inbox):
         __tracebackhide__ = True
         if self.closed:
             self.refuse(claim)
+        if self.ahead is not None:
+            self._take_turn()
         held: list[Claim] = []
         wrapped, named = self.arguments.wrap(args, kwargs, held)
         if number is None:
@@ -140,6 +124,8 @@ class Conversation(Inbox):
         __tracebackhide__ = True
         if self.closed:
             self.refuse(claim)
+        if self.ahead is not None:
+            self._take_turn()
         number = next(self.numbers)
         within, outer = self.desk.within() if self.desk.serving else _OUTERMOST
         drops = take(self.drops) if self.drops else ()
@@ -189,6 +175,8 @@ class Conversation(Inbox):
 
     def _copy(self, make: Callable[[Any], Any], *what: Any) -> Any:
         __tracebackhide__ = True
+        if self.ahead is not None:
+            self._take_turn()
         number = next(self.numbers)
         within, outer = self.desk.within()
         args, _ = self.arguments.wrap(what, _NOTHING, [])
@@ -331,6 +319,11 @@ class Conversation(Inbox):
                 self.put_away(frame)
                 raise
         return frame
+
+    def _take_turn(self) -> None:
+        """Wait for cells in the background: before anything is packed, so that an interrupt loses nothing."""
+        if not self.desk.within()[1]:
+            self.ahead.wait(self)
 
     def put_away(self, frame: Any) -> None:
         """Adopt and drop what came although it is no longer wanted, so that the companion can free it."""

@@ -25,6 +25,7 @@ _NAMED = {
     "pull": "the look-up of a name",
     "copy": "a copy",
     "show": "a display",
+    "variables": "the list of names",
 }
 
 
@@ -294,6 +295,16 @@ class Inbox(Peer):
         while inner := [inside for inside, outer in waiting.items() if outer == number]:
             number = max(inner)
         return number
+
+    def chain(self) -> list[int]:
+        """Return the numbers of the request that the companion is at work on, and of those it is inside."""
+        found: list[int] = []
+        number = self.innermost()
+        while number and number not in found:
+            found.append(number)
+            slot = self.slots.get(number)
+            number = slot.what[2] if slot is not None else 0
+        return found
 
     def activity(self) -> str:
         """Tell what the companion was doing, for the report."""

@@ -2,8 +2,8 @@
 
 jupyter_client signals the main kernel's process group only, so the interrupt is passed on here. While
 the main thread is inside the channel no KeyboardInterrupt is raised: that would lose a frame between
-two lines of Python. The first interrupt goes to the companion, the second kills it; afterwards the
-handler that was there before is called, and raises.
+two lines of Python. The first interrupt goes to the companion; if that has no effect, a line on stderr
+says so. The second kills it. Afterwards the handler that was there before is called, and raises.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ import sys
 import threading
 from typing import Any
 
+from isolate_magic import output
+from isolate_magic.watch import Alarm, watch
+
 _SIGINT = int(_signal.SIGINT)
+_PATIENCE = 1.0  # seconds for a companion to stop, before the user is told that it has not
 
 
 class Hold:
@@ -25,13 +29,14 @@ class Hold:
         number: the request.
     """
 
-    __slots__ = ("_previous", "count", "number", "process")
+    __slots__ = ("_alarm", "_previous", "count", "number", "process")
 
     def __init__(self, process: Any = None, number: int = 0) -> None:
         self.process = process
         self.number = number
         self.count = 0
         self._previous: Any = None
+        self._alarm: Alarm | None = None
 
     def begin(self) -> None:
         """Take SIGINT over; unusual handlers are left alone."""
@@ -54,6 +59,8 @@ class Hold:
         """Give SIGINT back to the handler before."""
         if self._previous is not None:
             _signal.signal(_SIGINT, self._previous)
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     def deliver(self) -> None:
         """Call the handler before, if there was an interrupt; usually raises KeyboardInterrupt."""
@@ -66,8 +73,14 @@ class Hold:
             return
         if self.count == 1:
             self.process.interrupt(self.number)
+            self._alarm = watch().later(_PATIENCE, self._say)
         else:
             self.process.kill("interrupt", "killed by the second interrupt", hanging=True)
+
+    def _say(self) -> None:
+        name = self.process.name
+        said = f"interrupt sent to companion {name!r}; it has not stopped yet: interrupt again to kill it\n"
+        output.default.stream("stderr", said)
 
 
 class Postponed:

@@ -38,6 +38,15 @@ class Sink(Protocol):
         """Show a display message of the Jupyter protocol: its type and content."""
 
 
+class Source(Protocol):
+    """Be something that output comes from, and may have a place of its own for it."""
+
+    sink: Sink | None
+
+    def at_work(self) -> bool:
+        """Tell whether what comes now is its output."""
+
+
 class Gate(Sink, Protocol):
     """Stand in front of a sink and let through what may pass.
 
@@ -160,6 +169,9 @@ class Output:
     Args:
         token: what every mark begins with.
         out, err: read ends of the pipes.
+
+    Attributes:
+        cells: the cells under way, the innermost last.
     """
 
     def __init__(self, token: bytes, out: int, err: int) -> None:
@@ -167,7 +179,7 @@ class Output:
         self.streams = (Stream("stdout", out), Stream("stderr", err))
         self.passed = 0
         self.events: dict[int, tuple[str, dict[str, Any]]] = {}
-        self.sink: Sink | None = None
+        self.cells: list[Source] = []
         self.gate: Gate | None = None
         self.tail: deque[tuple[str, str]] = deque()
         self._tail_size = 0
@@ -260,7 +272,10 @@ class Output:
 
     def way(self) -> Sink:
         """Return what shows the companion's output now."""
-        target = self.sink or default
+        found = (cell.sink for cell in reversed(self.cells) if cell.sink is not None and cell.at_work())
+        return self._through(next(found, None) or default)
+
+    def _through(self, target: Sink) -> Sink:
         if self.gate is None:
             return target
         self.gate.sink = target
@@ -281,9 +296,9 @@ class Output:
         if self.gate is not None:
             self.gate.begin()
 
-    def finish(self) -> None:
-        """Note that a cell is over."""
-        self.way()
+    def finish(self, sink: Sink | None = None) -> None:
+        """Note that a cell is over, whose output went to `sink`, or to where it goes by default."""
+        self._through(sink or default)
         if self.gate is not None:
             self.gate.finish()
 

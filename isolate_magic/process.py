@@ -126,7 +126,7 @@ class Process:
         """Kill the process, and say why in its report.
 
         Args:
-            kind: `timeout`, `interrupt`, `stop` or `protocol`.
+            kind: `timeout`, `interrupt`, `stop`, `kill` or `protocol`.
             reason: the text of the report.
             hanging: whether it is left the time to write its Python stack, which a hanging process can.
         """
@@ -268,6 +268,7 @@ class Process:
             peak_memory=ended.get("peak"),
             curve=tuple(map(tuple, ended.get("curve", ()))),
             lifetime=time.monotonic() - self.started,
+            time=time.time(),
         )
 
     def logs(self) -> str:

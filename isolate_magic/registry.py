@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from isolate_magic.companion import Companion
+    from isolate_magic.report import CrashReport
 
 _companions: dict[str, Companion] = {}
+
+crashes: deque[CrashReport] = deque(maxlen=50)
+"""The last crashes of all companions of this session, also of those that are closed."""
+
 _lock = threading.RLock()
 
 

@@ -36,8 +36,8 @@ class CrashReport:
         companion: its name.
         pid: its process id.
         reason: the short story: `SIGSEGV (segmentation fault)`, `os._exit(3)`, `timeout of 10 s`.
-        kind: `signal`, `exit`, `interrupt`, `stop`, `protocol`, or the limit that was passed: `memory`,
-            `cpu`, `timeout`, `processes`, `threads`, `disk`.
+        kind: `signal`, `exit`, `interrupt`, `stop`, `kill`, `protocol`, or the limit that was passed:
+            `memory`, `cpu`, `timeout`, `processes`, `threads`, `disk`.
         signal: the signal's name, or "".
         exit_code: the exit code, or None after a signal.
         during: the cell or call that died with it, or "" if it was idle.
@@ -46,6 +46,7 @@ class CrashReport:
         peak_memory: most resident memory it ever had, in bytes; None if unknown.
         curve: its memory, as pairs of seconds since the start and bytes; empty if nobody watched.
         lifetime: how long it lived, in seconds.
+        time: when it died, as `time.time` counts.
     """
 
     companion: str
@@ -60,6 +61,7 @@ class CrashReport:
     peak_memory: int | None = None
     curve: tuple[tuple[float, int], ...] = ()
     lifetime: float = 0.0
+    time: float = 0.0
 
     @property
     def headline(self) -> str:

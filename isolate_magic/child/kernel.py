@@ -181,11 +181,13 @@ def run_cell(kernel: CompanionKernel, code: str, number: int, lines_before: int,
     session: Any = kernel.session
     _count_to(shell, number)
     before, session.error, session.hide_result = session.hide_result, None, silent
+    outer = shell.displayhook.exec_result  # of a cell that this one runs inside of
     try:
         with _unremembered(shell) if silent else nullcontext():
             finish(kernel.do_execute(code, silent=False, store_history=not silent))
     finally:
         session.hide_result = before
+        shell.displayhook.exec_result = outer
     result, shell.outcome, shell.last_execution_result = shell.outcome, None, None
     return result
 

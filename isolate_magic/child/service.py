@@ -22,7 +22,7 @@ from typing import Any
 import cloudpickle
 from jupyter_client.jsonutil import json_default
 
-from isolate_magic.child import deriving, imports, iterators, operators, ufuncs
+from isolate_magic.child import deriving, imports, iterators, operators, ufuncs, variables
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
 from isolate_magic.child.standins import HostFunction
@@ -87,6 +87,10 @@ class Service:
         if value is _MISSING:
             raise NameError(f"name {name!r} is not defined in the companion")
         return value
+
+    def variables(self) -> Any:
+        """Tell what the cells have bound."""
+        return variables.rows(self.shell)
 
     def run(self, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """Call a function that the host has sent."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from isolate_magic import following, output, spawner
 from isolate_magic.errors import ProcessTerminationError
+from isolate_magic.face import autoisolate, suggestions
 from isolate_magic.face.configuration import Isolate, configure
 from isolate_magic.face.magics import IsolateMagics
 from isolate_magic.face.sink import ShellSink
@@ -13,6 +14,7 @@ from isolate_magic.face.tracebacks import crash_renderer
 from isolate_magic.session import byvalue, companions, import_isolated
 
 _NAMES = {"import_isolated": import_isolated, "byvalue": byvalue}
+_MAGICS = (("cell", "isolated"), ("cell", "autoisolated"), ("line", "isolate"), ("line", "autoisolate"))
 _before: list[output.Sink] = []
 
 
@@ -36,6 +38,8 @@ def load_ipython_extension(shell: Any) -> None:
     )
     shell.events.register("pre_execute", _before_cell)
     shell.events.register("post_execute", _after_cell)
+    autoisolate.install(shell)
+    suggestions.install(shell)
     _before.append(output.use(ShellSink(shell)))
     ProcessTerminationError._render_traceback_ = crash_renderer(shell)  # type: ignore[attr-defined]
     spawner.zygote()
@@ -50,8 +54,10 @@ def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
     for name, thing in _NAMES.items():
         if shell.user_ns.get(name) is thing:
             shell.drop_by_id({name: thing})
-    for kind, name in (("cell", "isolated"), ("line", "isolate")):
+    for kind, name in _MAGICS:
         shell.magics_manager.magics[kind].pop(name, None)
+    autoisolate.remove(shell)
+    suggestions.remove(shell)
     for event, callback in (("pre_execute", _before_cell), ("post_execute", _after_cell)):
         if callback in shell.events.callbacks[event]:
             shell.events.unregister(event, callback)

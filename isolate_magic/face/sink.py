@@ -49,4 +49,5 @@ class ShellSink:
         hook.start_displayhook()
         hook.write_output_prompt()
         hook.write_format_data(data, metadata)
+        hook.log_output(data)
         hook.finish_displayhook()

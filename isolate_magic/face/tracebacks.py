@@ -15,7 +15,7 @@ def own_traceback() -> Iterator[None]:
     try:
         yield
     except IsolateError as error:
-        _shorten(error, [f"{type(error).__name__}: {error}"])
+        _shorten(error, lines_of(error))
         raise
     except BaseException as error:
         lines = error.__dict__.get("_isolate_lines_")
@@ -24,6 +24,23 @@ def own_traceback() -> Iterator[None]:
         if lines:
             _shorten(error, list(lines))
         raise error
+
+
+def lines_of(error: BaseException) -> list[str]:
+    """Return the lines that show an error: those of the companion, or else the error itself."""
+    lines = error.__dict__.get("_isolate_lines_")
+    if lines and not isinstance(error, IsolateError):
+        return list(lines)
+    return [f"{type(error).__name__}: {error}"]
+
+
+def card_of(error: BaseException) -> dict[str, Any] | None:
+    """Return the display of a crash report that has not been shown yet, by MIME type; else None."""
+    report = getattr(error, "report", None)
+    if not isinstance(error, ProcessTerminationError) or report is None or "_isolate_card_" in error.__dict__:
+        return None
+    error._isolate_card_ = True  # type: ignore[attr-defined]  # IPython renders more than once; one is enough
+    return {"text/plain": str(report), "text/html": report._repr_html_()}
 
 
 def _syntax_error(error: SyntaxError) -> IsolateError:
@@ -41,9 +58,8 @@ def crash_renderer(shell: Any) -> Callable[[Any], list[str]]:
     """Return what IPython calls to show a ProcessTerminationError that nobody has caught."""
 
     def render(error: Any) -> list[str]:
-        if error.report is not None and not error.__dict__.get("_isolate_card_"):
-            error._isolate_card_ = True  # IPython renders more than once; one card is enough
-            card = {"text/plain": str(error.report), "text/html": error.report._repr_html_()}
+        card = card_of(error)
+        if card is not None:
             shell.display_pub.publish(data=card, metadata={})
         lines: list[str] | None = error.__dict__.get("_isolate_shown_")
         if lines is None:

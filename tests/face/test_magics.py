@@ -204,7 +204,7 @@ def test_an_error_stops_run_all(kernel: Kernel) -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("--bogus", "unrecognized arguments: --bogus"),
+        ("--bogus", "knows no option --bogus"),
         ("-i nowhere", "-i nowhere: not defined"),
         ("-o nowhere", "-o nowhere: the cell ran"),
         ("-i 1x", "'1x' is no name"),

@@ -1,0 +1,97 @@
+"""Output that belongs to a cell which may have ended already: it is sent to that cell by name (face)."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from typing import Any
+
+from isolate_magic.face.tracebacks import card_of, lines_of
+
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+class PinnedSink:
+    """Show output in the cell that runs when this is made, also while later cells run.
+
+    Args:
+        shell: the main session's `InteractiveShell`.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self.kernel = getattr(shell, "kernel", None)
+        self.number = shell.displayhook.prompt_count
+        self._parent = self.kernel.get_parent() if self.kernel is not None else {}
+        self._id = secrets.token_hex(16)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+
+    def stream(self, name: str, text: str) -> None:
+        """Show text of `stdout` or `stderr`."""
+        if self.kernel is None:
+            target = getattr(sys, name)
+            target.write(text)
+            target.flush()
+        else:
+            self._send("stream", {"name": name, "text": text}, f"stream.{name}")
+
+    def message(self, kind: str, content: dict[str, Any]) -> None:
+        """Show, update or clear a display, or show a value."""
+        if kind == "clear_output":
+            if self.kernel is not None:
+                self._send(kind, {"wait": content.get("wait") is True})
+            return
+        data, metadata = content.get("data"), content.get("metadata")
+        if not isinstance(data, dict) or not data:
+            return
+        if self.kernel is None:
+            self._print(kind, data)
+            return
+        sent = {
+            "data": {mime: body for mime, body in data.items() if mime != _WIDGET},
+            "metadata": metadata if isinstance(metadata, dict) else {},
+        }
+        if kind == "execute_result":
+            sent["execution_count"] = self.number
+        else:
+            transient = content.get("transient")
+            sent["transient"] = transient if isinstance(transient, dict) else {}
+        self._send(kind, sent)
+
+    def error(self, error: BaseException) -> None:
+        """Show what has ended the cell, as IPython would; a crash with its report."""
+        card = card_of(error)
+        if card is not None:
+            self.message("display_data", {"data": card})
+        lines = lines_of(error)
+        if self.kernel is None:
+            self.stream("stderr", "\n".join([*lines, ""]))
+            return
+        told = {"ename": type(error).__name__, "evalue": str(error), "traceback": lines}
+        self._send("error", told)
+
+    def status(self, thing: Any, again: bool = False) -> None:
+        """Show something that changes, and show it again in the same place."""
+        if self.kernel is None:
+            self.stream("stdout", f"{thing!r}\n")
+            return
+        data = {"text/plain": repr(thing), "text/html": thing._repr_html_()}
+        sent = {"data": data, "metadata": {}, "transient": {"display_id": self._id}}
+        if again:
+            # An update finds its place by its id. nbclient heeds those only that name the cell under way.
+            parent = {"header": self.shell.display_pub.parent_header}
+            self._send("update_display_data", sent, parent=parent)
+        else:
+            self._send("display_data", sent)
+
+    def _print(self, kind: str, data: dict[str, Any]) -> None:
+        text = data.get("text/plain")
+        if text:
+            prompt = f"Out[{self.number}]: " if kind == "execute_result" else ""
+            self.stream("stdout", f"{prompt}{text}\n")
+
+    def _send(self, kind: str, content: dict[str, Any], topic: str = "", parent: Any = None) -> None:
+        kernel: Any = self.kernel
+        ident = (topic or kind).encode()
+        kernel.session.send(kernel.iopub_socket, kind, content, parent=parent or self._parent, ident=ident)
