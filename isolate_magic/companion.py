@@ -321,7 +321,7 @@ class Companion:
         if process is None or process.talk.slots or process.talk.latest == process.rested:
             return  # dead, at work for another thread, or unused since the last time
         try:
-            process.talk.ask("after_cell")
+            process.seen.name(process.talk.ask("after_cell"))
         except ProcessTerminationError:  # whoever uses it next is told
             return
         process.rested = process.talk.latest

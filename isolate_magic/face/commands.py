@@ -237,3 +237,13 @@ _DO: dict[str, Callable[[Order], Any]] = {
     "status": _status, "start": _start, "restart": _restart, "stop": _stop, "interrupt": _interrupt,
     "list": _list, "logs": _logs, "policy": _change_policy, "doctor": _doctor,
 }  # fmt: skip
+
+
+def names() -> tuple[str, ...]:
+    """Return the commands, for Tab."""
+    return tuple(_DO)
+
+
+def options(command: str) -> list[str]:
+    """Return the options of a command, for Tab."""
+    return [option for option, (owners, _) in _OPTIONS.items() if command in owners.split()]

@@ -6,14 +6,17 @@ from typing import Any
 
 from isolate_magic import following, output, spawner
 from isolate_magic.errors import ProcessTerminationError
+from isolate_magic.face import completion, inspection
 from isolate_magic.face.configuration import Isolate, configure
 from isolate_magic.face.magics import IsolateMagics
+from isolate_magic.face.overrides import Override
 from isolate_magic.face.sink import ShellSink
 from isolate_magic.face.tracebacks import crash_renderer
 from isolate_magic.session import byvalue, companions, import_isolated
 
 _NAMES = {"import_isolated": import_isolated, "byvalue": byvalue}
 _before: list[output.Sink] = []
+_overrides: list[Override] = []
 
 
 def _before_cell() -> None:
@@ -37,6 +40,7 @@ def load_ipython_extension(shell: Any) -> None:
     shell.events.register("pre_execute", _before_cell)
     shell.events.register("post_execute", _after_cell)
     _before.append(output.use(ShellSink(shell)))
+    _overrides.extend([*completion.overrides(shell), *inspection.overrides(shell)])
     ProcessTerminationError._render_traceback_ = crash_renderer(shell)  # type: ignore[attr-defined]
     spawner.zygote()
 
@@ -58,6 +62,12 @@ def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
     following.tell()
     if stop:
         shell.configurables[:] = [part for part in shell.configurables if type(part) is not Isolate]
+    _take_back()
     while _before:
         output.use(_before.pop())
         del ProcessTerminationError._render_traceback_  # type: ignore[attr-defined]
+
+
+def _take_back() -> None:
+    while _overrides:
+        _overrides.pop().take_back()

@@ -1,0 +1,94 @@
+"""What can follow on a line of `%%isolated` or `%isolate`: options, companions, names, files (face)."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from isolate_magic.face import commands
+from isolate_magic.face.magics import IsolateMagics
+from isolate_magic.link.answers import MOST, Completed, Match
+from isolate_magic.policy import PRESETS
+from isolate_magic.session import companions
+
+_LAST = re.compile(r"[^\s,=\"']*$")
+_BOUND = re.compile(r"^([^\W\d]\w*)\s*=(?!=)", re.MULTILINE)
+
+
+def of_cell(line: str, cursor: int, space: dict[str, Any], body: str, there: Iterable[str]) -> Completed:
+    """Complete the line of `%%isolated`.
+
+    Args:
+        line: what stands before the cursor, from the options on.
+        cursor: the place of the cursor in the cell.
+        space: the names of this session.
+        body: the code of the cell, whose names `-o` can bind.
+        there: the names of the companion.
+    """
+    options = {
+        option: action
+        for action in IsolateMagics.isolated.parser._actions
+        for option in action.option_strings
+    }
+    option, word = _split(line)
+    action = options.get(option)
+    if action is None or action.nargs == 0:
+        return _fitting(sorted(options, key=lambda one: one.lstrip("-")), "", word, cursor)
+    if action.dest == "inputs":
+        names = [name for name in space if type(name) is str and (word or not name.startswith("_"))]
+        return _fitting(names, "variable", word, cursor)
+    if action.dest in ("outputs", "copies"):
+        return _fitting([*dict.fromkeys([*_BOUND.findall(body), *there])], "variable", word, cursor)
+    return _value(action.dest, word, cursor)
+
+
+def of_line(line: str, cursor: int) -> Completed:
+    """Complete a line of `%isolate`; arguments as for `of_cell`."""
+    option, word = _split(line)
+    before = line[: len(line) - len(word)].split()
+    if not before:
+        return _fitting(commands.names(), "magic", word, cursor)
+    if option.startswith("-"):
+        return _value(option.lstrip("-"), word, cursor)
+    if word.startswith("-") or len(before) > 1:
+        return _fitting(commands.options(before[0]), "", word, cursor)
+    return _value("companion", word, cursor)
+
+
+def _split(line: str) -> tuple[str, str]:
+    """Return the option whose value is typed at the end of a line, or "", and what there is of the value."""
+    found = _LAST.search(line)
+    word = found[0] if found else ""
+    before = line[: len(line) - len(word)].rstrip("=,\"' ")
+    last = before.split()[-1] if before.split() else ""
+    begun = before != line[: len(line) - len(word)] and last.startswith("-") and not word.startswith("-")
+    return (last if begun else _listed(line, word)), word
+
+
+def _listed(line: str, word: str) -> str:
+    """Return the option of a list of names: in `-i first,sec` the word is the second of its value."""
+    words = line[: len(line) - len(word)].split()
+    return words[-2] if len(words) > 1 and words[-1].endswith(",") and words[-2].startswith("-") else ""
+
+
+def _value(what: str, word: str, cursor: int) -> Completed:
+    if what == "companion":
+        return _fitting([one.name for one in companions()], "instance", word, cursor)
+    if what in ("policy", "policy-file", "policy_file"):
+        presets = PRESETS if what == "policy" else ()
+        return _fitting([*presets, *_files(word)], "path", word, cursor)
+    return Completed(cursor, cursor, [])
+
+
+def _files(begin: str) -> list[str]:
+    found = glob.glob(glob.escape(os.path.expanduser(begin)) + "*") if begin.isprintable() else []
+    folders = [f"{name}/" for name in found if os.path.isdir(name)]
+    return [*folders, *(name for name in found if name.endswith(".toml"))][:MOST]
+
+
+def _fitting(words: Iterable[str], kind: str, word: str, cursor: int) -> Completed:
+    found = [Match(one, kind) for one in words if one.startswith(word)][:MOST]
+    return Completed(cursor - len(word), cursor, found)
