@@ -66,7 +66,7 @@ def _answer(shell: Any, code: str, cursor: int, space: dict[str, Any]) -> Comple
 
 
 def _further(shell: Any, code: str, cursor: int, space: dict[str, Any]) -> Completed:
-    """Complete an attribute where IPython gives up: in a class with a `__getattr__`, which need not run."""
+    """Complete an attribute where IPython gives up: a class has a `__getattr__`, which need not run."""
     found = _TYPED.search(code[:cursor])
     start = found.start() if found else cursor
     owner = _owner(code[:start], space)

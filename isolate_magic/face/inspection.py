@@ -56,7 +56,8 @@ def _told(path: paths.Path, title: str, detail: int) -> str:
     if path.talk.closed:
         return f"{title}: {path.talk.death}"
     told = path.talk.ask("inspect", *_question(path, title, detail))
-    return _with_home(path, process.seen.inspect(told, paths.NAME + path.rest, detail, path.scope))
+    text = process.seen.inspect(told, paths.NAME + path.rest, detail, path.scope) if type(told) is str else ""
+    return _with_home(path, text)
 
 
 # ---------------------------------------------------------------- in the place of IPython's own
@@ -66,14 +67,17 @@ def _inspect(shell: Any, override: Override) -> Callable[..., Any]:
     def inspect_(meth: str, oname: str, namespaces: Any = None, **options: Any) -> Any:
         """Show what is asked with `?`, as the shell's own method."""
         path = paths.whole(shell.user_ns, oname) if override.active and meth == "pinfo" else None
+        if path is None:
+            return override.before(meth, oname, namespaces, **options)
         try:
-            text = _told(path, oname.strip(), options.get("detail_level", 0)) if path is not None else ""
+            text = _told(path, oname.strip(), options.get("detail_level", 0))
         except IsolateError as error:
             text = f"{oname.strip()}: {error}"
-        if not text:
-            return override.before(meth, oname, namespaces, **options)
-        page.page(text)
-        return None
+        if text:
+            page.page(text)
+            return None
+        print(f"Object `{oname}` not found.")
+        return "not found"  # what the shell itself returns
 
     return inspect_
 

@@ -178,10 +178,16 @@ def test_lines_of_isolate_offer_commands_companions_and_options(kernel: Kernel) 
 # ---------------------------------------------------------------- proxies in the session's own cells
 
 
-@pytest.mark.parametrize("jedi", [False, True])
+@pytest.fixture(params=[False, True], ids=["without jedi", "with jedi"])
+def jedi(kernel: Kernel, request: pytest.FixtureRequest) -> Iterator[bool]:
+    kernel.run(f"%config Completer.use_jedi = {request.param}")
+    yield request.param
+    kernel.run("%config Completer.use_jedi = True")
+
+
 @pytest.mark.parametrize("evaluation", ["limited", "unsafe"])
 def test_tab_on_proxies_runs_no_code_of_theirs(kernel: Kernel, jedi: bool, evaluation: str) -> None:
-    kernel.run(f"%config Completer.use_jedi = {jedi}\n%config Completer.evaluation = {evaluation!r}")
+    kernel.run(f"%config Completer.evaluation = {evaluation!r}")
     try:
         before = kernel.run(TOUCHED).result["text/plain"]
         kernel.run("class Box: pass\nbox = Box(); box.thing = thing; things = [thing, strange]")
@@ -205,12 +211,11 @@ def test_tab_on_proxies_runs_no_code_of_theirs(kernel: Kernel, jedi: bool, evalu
             offered(kernel, code)
         assert kernel.run(TOUCHED).result["text/plain"] == before
     finally:
-        kernel.run("%config Completer.evaluation = 'limited'\n%config Completer.use_jedi = True")
+        kernel.run("%config Completer.evaluation = 'limited'")
 
 
-@pytest.mark.parametrize("jedi", [False, True])
 def test_chains_keys_and_arguments_of_proxies_are_completed(kernel: Kernel, jedi: bool) -> None:
-    kernel.run(f"%config Completer.use_jedi = {jedi}\ncollections = import_isolated('collections')")
+    kernel.run("collections = import_isolated('collections')")
     assert "Mapping" in offered(kernel, "collections.abc.Map")
     assert "fromkeys" in offered(kernel, "collections.OrderedDict.from")
     assert offered(kernel, "table['sec") == ["second"]
@@ -317,7 +322,7 @@ def liar(kernel: Kernel) -> Kernel:
 
 
 def test_an_untrusted_companion_can_offer_nothing_but_names(liar: Kernel) -> None:
-    assert set(offered(liar, "%%isolated -c liar\nx = go")) == {"good", "good or x()"} - {"good or x()"}
+    assert set(offered(liar, "%%isolated -c liar\nx = go")) == {"good"}
     assert set(offered(liar, "bait.go")) == {"good"}
     assert set(offered(liar, "x = bait['go")) == {"good"}
     for one in tab(liar, "bait.go")["metadata"]["_jupyter_types_experimental"]:
