@@ -100,7 +100,7 @@ def inspect_(shell: Any, path: str, detail: int, title: str, name: str, target: 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Say nothing: neither warn of an attribute that nobody has used, nor show what a `__dir__` has raised."""
+    """Say nothing: neither warn of what nobody has used, nor show what a `__dir__` has raised."""
     hook = sys.excepthook
     sys.excepthook = _nothing
     try:
