@@ -22,12 +22,17 @@ from isolate_magic.link.answers import LONGEST, MOST, TEXT, Completed, Inspected
 
 _MISSING = object()
 _OWNER = re.compile(r"(?:^|[^\w.\])}\"'])([^\W\d]\w*(?:\.[^\W\d]\w*)*)\.$")
+_HISTORY = re.compile(r"_+|_i{1,3}|_i?\d+")  # each cell makes some
 _TYPED = re.compile(r"[^\W\d]\w*$")
 
 
 def names(shell: Any) -> list[str]:
     """Return the names that the cells have bound, the latest if they are very many."""
-    found = [name for name in list(shell.user_ns) if type(name) is str and name.isidentifier()]
+    found = [
+        name
+        for name in list(shell.user_ns)
+        if type(name) is str and name.isidentifier() and not _HISTORY.fullmatch(name)
+    ]
     return found[-2 * MOST :]
 
 

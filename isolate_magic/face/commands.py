@@ -244,6 +244,6 @@ def names() -> tuple[str, ...]:
     return tuple(_DO)
 
 
-def options(command: str) -> list[str]:
-    """Return the options of a command, for Tab."""
-    return [option for option, (owners, _) in _OPTIONS.items() if command in owners.split()]
+def options(command: str) -> dict[str, str]:
+    """Return the options of a command, for Tab, and what the value of each is, or ""."""
+    return {option: wanted for option, (owners, wanted) in _OPTIONS.items() if command in owners.split()}

@@ -17,7 +17,7 @@ from typing import Any
 from IPython.core.completer import Completion
 
 from isolate_magic.face import paths, words
-from isolate_magic.face.cell import isolated_cell, line_at
+from isolate_magic.face.editor import isolated_cell, line_at
 from isolate_magic.face.overrides import Override
 from isolate_magic.link.answers import Completed, Match
 from isolate_magic.link.proxy import Function, Method, isproxy

@@ -12,8 +12,8 @@ from IPython.utils.tokenutil import token_at_cursor
 
 from isolate_magic.errors import IsolateError
 from isolate_magic.face import paths
-from isolate_magic.face.cell import isolated_cell
 from isolate_magic.face.completion import process_of
+from isolate_magic.face.editor import isolated_cell
 from isolate_magic.face.overrides import Override
 from isolate_magic.questions import ask
 from isolate_magic.seen import Scope

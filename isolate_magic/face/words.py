@@ -28,21 +28,26 @@ def of_cell(line: str, cursor: int, space: dict[str, Any], body: str, there: Ite
         body: the code of the cell, whose names `-o` can bind.
         there: the names of the companion.
     """
-    options = {
-        option: action
+    options = _options()
+    option, word = _split(line)
+    wanted = options.get(option, "")
+    if not wanted:
+        return _fitting(sorted(options, key=lambda one: one.lstrip("-")), "", word, cursor)
+    if wanted == "in":
+        names = [name for name in space if type(name) is str and (word or not name.startswith("_"))]
+        return _fitting(names, "variable", word, cursor)
+    if wanted in ("out", "copy"):
+        return _fitting([*dict.fromkeys([*_BOUND.findall(body), *there])], "variable", word, cursor)
+    return _value(wanted, word, cursor)
+
+
+def _options() -> dict[str, str]:
+    """Return the options of `%%isolated`: for each the long name of the value that it takes, or ""."""
+    return {
+        option: action.option_strings[-1].lstrip("-") if action.nargs != 0 else ""
         for action in IsolateMagics.isolated.parser._actions
         for option in action.option_strings
     }
-    option, word = _split(line)
-    action = options.get(option)
-    if action is None or action.nargs == 0:
-        return _fitting(sorted(options, key=lambda one: one.lstrip("-")), "", word, cursor)
-    if action.dest == "inputs":
-        names = [name for name in space if type(name) is str and (word or not name.startswith("_"))]
-        return _fitting(names, "variable", word, cursor)
-    if action.dest in ("outputs", "copies"):
-        return _fitting([*dict.fromkeys([*_BOUND.findall(body), *there])], "variable", word, cursor)
-    return _value(action.dest, word, cursor)
 
 
 def of_line(line: str, cursor: int) -> Completed:
@@ -51,10 +56,11 @@ def of_line(line: str, cursor: int) -> Completed:
     before = line[: len(line) - len(word)].split()
     if not before:
         return _fitting(commands.names(), "magic", word, cursor)
-    if option.startswith("-"):
+    options = commands.options(before[0])
+    if options.get(option):
         return _value(option.lstrip("-"), word, cursor)
     if word.startswith("-") or len(before) > 1:
-        return _fitting(commands.options(before[0]), "", word, cursor)
+        return _fitting(options, "", word, cursor)
     return _value("companion", word, cursor)
 
 
@@ -77,14 +83,14 @@ def _listed(line: str, word: str) -> str:
 def _value(what: str, word: str, cursor: int) -> Completed:
     if what == "companion":
         return _fitting([one.name for one in companions()], "instance", word, cursor)
-    if what in ("policy", "policy-file", "policy_file"):
+    if what in ("policy", "policy-file"):
         presets = PRESETS if what == "policy" else ()
         return _fitting([*presets, *_files(word)], "path", word, cursor)
     return Completed(cursor, cursor, [])
 
 
 def _files(begin: str) -> list[str]:
-    found = glob.glob(glob.escape(os.path.expanduser(begin)) + "*") if begin.isprintable() else []
+    found = glob.glob(glob.escape(begin) + "*") if begin.isprintable() else []
     folders = [f"{name}/" for name in found if os.path.isdir(name)]
     return [*folders, *(name for name in found if name.endswith(".toml"))][:MOST]
 

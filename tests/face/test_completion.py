@@ -173,6 +173,7 @@ def test_lines_of_isolate_offer_commands_companions_and_options(kernel: Kernel) 
     assert offered(kernel, "%isolate start seco") == ["second_one"]
     assert {"--policy", "--preload"} <= set(offered(kernel, "%isolate start second_one --"))
     assert "untrusted" in offered(kernel, "%isolate start second_one --policy unt")
+    assert "--policy" in offered(kernel, "%isolate start second_one --trace ")
 
 
 # ---------------------------------------------------------------- proxies in the session's own cells
