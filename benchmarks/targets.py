@@ -158,6 +158,10 @@ ROWS = (
         "Cells", "the same, `run_cell_magic` alone", "ms", "magic ours", {"ipykernel": "cell ipykernel"},
         (Target(None, "times", "ipykernel"),),
     ),
+    Row(
+        "Cells", "Tab after `json.du`", "ms", "tab ours", {"ipykernel": "tab ipykernel"},
+        (Target(None, "times", "ipykernel"),),
+    ),
     _start("fork to first call, bare", "fork bare ours", "start bare ipykernel"),
     _start(
         "fork to first call, numpy and pandas", "fork loaded ours", "start loaded ipykernel",

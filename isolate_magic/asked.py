@@ -87,7 +87,7 @@ class Asked:
         if process.talk.ahead is not None:  # a cell in the background begins in this very moment
             return
         try:
-            process.talk.ask("after_cell")
+            process.seen.name(process.talk.ask("after_cell"))
         except ProcessTerminationError:  # whoever uses it next is told
             return
         process.rested = process.talk.latest

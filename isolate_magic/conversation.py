@@ -26,10 +26,12 @@ from isolate_magic.interrupts import Hold, in_main_thread
 from isolate_magic.link import frames as f
 from isolate_magic.link import values
 from isolate_magic.link.copying import UnknownClass
+from isolate_magic.link.descriptors import refuse
 from isolate_magic.link.packing import Travelling
 from isolate_magic.link.proxy import claim_of, isproxy
 from isolate_magic.link.refs import Claim, Lent, take
 from isolate_magic.link.restoring import Given
+from isolate_magic.questions import hushed
 from isolate_magic.revival import Revival
 from isolate_magic.timelimit import Wall
 
@@ -37,7 +39,6 @@ _PLAIN = values.PLAIN
 _NOTHING: dict[str, Any] = {}
 _NONSENSE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
 _OUTERMOST = (0, 0)
-_SO_PASSRIGHTS = 83
 _ADVICE = (
     "Companion {!r} is not trusted, so only plain data is copied out of it and never a pickle: make plain "
     "data of it there (a dict, a list, an array, a DataFrame), or start it with Policy(trusted=True)"
@@ -58,7 +59,7 @@ class Conversation(Inbox):
         # A send to a companion that does not read returns after a while (socket(7)), and who sends looks why.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(SEND), 0))
         for end in (sock, door):
-            _take_no_descriptors(end)
+            refuse(end)
         self.door = door
         self.name: str = process.name
         self.pid: int = process.pid
@@ -97,7 +98,7 @@ class Conversation(Inbox):
             Exception: whatever the call raised there.
         """
         __tracebackhide__ = True
-        if self.closed:
+        if self.closed or (hushed and get_ident() in hushed):
             self.refuse(claim)
         if self.ahead is not None:
             self._take_turn()
@@ -122,7 +123,7 @@ class Conversation(Inbox):
     def get(self, claim: Claim, name: str) -> Any:
         """Read an attribute of an object of the companion; raises as `call`."""
         __tracebackhide__ = True
-        if self.closed:
+        if self.closed or (hushed and get_ident() in hushed):
             self.refuse(claim)
         if self.ahead is not None:
             self._take_turn()
@@ -237,10 +238,14 @@ class Conversation(Inbox):
     def successor(self, module: Any) -> Claim:
         """Import the module of a stale proxy again, in the companion that replaced ours."""
         __tracebackhide__ = True
+        if hushed and get_ident() in hushed:
+            self.refuse(module._isolate_)
         return self.renew(module)  # type: ignore[no-any-return]
 
     def stale(self, claim: Claim) -> Exception:
-        """Return the error for the use of an object that is gone."""
+        """Return the error for the use of an object that is gone, or that nobody may ask for now."""
+        if hushed and get_ident() in hushed:
+            return AttributeError("nobody asks now")
         return StaleProxyError(
             f"{claim.label or 'this object'} is gone: {self.death}. Make it again in the new companion"
         )
@@ -375,14 +380,6 @@ def _displays(told: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if not type(data) is type(metadata) is dict:
         raise ValueError("a display that is none")
     return data, metadata
-
-
-def _take_no_descriptors(end: socket.socket) -> None:
-    """Refuse descriptors from the companion: closing one of its making could hold us up (socket(7))."""
-    try:
-        end.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
-    except OSError:  # before Linux 6.16 they are closed unseen by each `recv`
-        return
 
 
 def raised_there(error: BaseException) -> NoReturn:

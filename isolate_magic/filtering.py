@@ -109,7 +109,7 @@ class Filtered:
         content = content if isinstance(content, dict) else {}
         if kind == "clear_output":
             self._clear(content)
-        elif kind in _DISPLAYS:
+        elif (kind == "page" and self._running) or kind in _DISPLAYS:
             self._display(kind, content)
         else:
             self.dropped[f"{mime(kind)} message"] += 1

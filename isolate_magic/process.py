@@ -31,6 +31,7 @@ from isolate_magic.policy import Policy
 from isolate_magic.protection import Protection
 from isolate_magic.ration import tidy
 from isolate_magic.report import CrashReport
+from isolate_magic.seen import Seen
 from isolate_magic.watch import watch
 
 _REASON = 2000  # characters, some of which may be the companion's
@@ -78,6 +79,7 @@ class Process:
         self.zygote = zygote
         self.policy = policy
         self.trusted = policy.trusted
+        self.seen = Seen(policy.trusted)
         self.scratch = ""
         self.lane: Lane | None = None
         self.traceable = traced or fence.walled(policy)

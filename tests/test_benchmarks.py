@@ -29,6 +29,7 @@ ROWS = [
     ("Loops", "`for x in remote_list`, 100,000 ints"),
     ("Cells", "`%%isolated` of `1+1`, the whole cell"),
     ("Cells", "the same, `run_cell_magic` alone"),
+    ("Cells", "Tab after `json.du`"),
     *[
         ("Starts", f"{what}, {how}")
         for what in ("fork to first call", "fork to first cell", "`restart` to first call", "no zygote yet")

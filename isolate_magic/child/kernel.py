@@ -129,6 +129,7 @@ def build() -> CompanionKernel:
     config = Config()
     config.HistoryManager.enabled = False
     config.InteractiveShell.colors = "Neutral"
+    config.Completer.use_jedi = False  # see `isolate_magic.child.completing`
     hidden = {name: sys.modules.pop(name, None) for name in ("debugpy", "debugpy.server")}
     sys.modules["debugpy"] = sys.modules["debugpy.server"] = None  # type: ignore[assignment]
     try:
@@ -184,7 +185,9 @@ def run_cell(kernel: CompanionKernel, code: str, number: int, lines_before: int,
     outer = shell.displayhook.exec_result  # of a cell that this one runs inside of
     try:
         with _unremembered(shell) if silent else nullcontext():
-            finish(kernel.do_execute(code, silent=False, store_history=not silent))
+            reply = finish(kernel.do_execute(code, silent=False, store_history=not silent))
+        for page in (part for part in reply.get("payload", ()) if part.get("source") == "page"):
+            session.publish("page", json.dumps(page, default=json_default).encode("utf-8", "replace"))
     finally:
         session.hide_result = before
         shell.displayhook.exec_result = outer

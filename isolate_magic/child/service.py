@@ -22,12 +22,12 @@ from typing import Any
 import cloudpickle
 from jupyter_client.jsonutil import json_default
 
-from isolate_magic.child import deriving, imports, iterators, operators, ufuncs, variables
+from isolate_magic.child import completing, deriving, imports, iterators, operators, ufuncs, variables
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
 from isolate_magic.child.standins import HostFunction
 from isolate_magic.errors import TransferError
-from isolate_magic.link import awaiting, bulk, memory, values
+from isolate_magic.link import answers, awaiting, bulk, memory, values
 from isolate_magic.link import frames as f
 from isolate_magic.link.copying import Copier, NoData
 from isolate_magic.link.foreign import numpy as foreign_numpy
@@ -50,6 +50,7 @@ class Service:
         self.shell = kernel.shell
         self.described: dict[type, KeysView[str] | set[str]] = {}  # the names that each class had then
         self.leaving = False  # whether a cell has said `exit`
+        self.named: list[str] = []  # what the host knows of the names in the cells
 
     # ------------------------------------------------------------ cells and names
 
@@ -67,9 +68,26 @@ class Service:
             raise CellError(error, tuple(shown["traceback"]) if shown else ())
         return result.result
 
-    def after_cell(self) -> None:
-        """Do what IPython does after a cell; its inline figures are shown and closed then."""
+    def after_cell(self) -> str | None:
+        """Do what IPython does after a cell; its inline figures are shown and closed then.
+
+        Returns:
+            the names that the cells have bound, if they are others than the last time.
+        """
         self.shell.events.trigger("post_execute")
+        names = completing.names(self.shell)
+        if names == self.named:
+            return None
+        self.named = names
+        return "\n".join(names)
+
+    def complete(self, code: str, cursor: int, name: str, target: Any) -> str:
+        """Answer Tab; see `isolate_magic.child.completing`."""
+        return answers.told(completing.complete(self.shell, code, cursor, name, target))
+
+    def inspect(self, path: str, detail: int, title: str, name: str, target: Any) -> str:
+        """Answer Shift-Tab and `?`; see `isolate_magic.child.completing`."""
+        return answers.told(completing.inspect_(self.shell, path, detail, title, name, target))
 
     def push(self, names: dict[str, Any]) -> None:
         """Bind names in the namespace of the cells; arrays are its own from here on, and writable."""

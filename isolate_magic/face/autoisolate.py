@@ -9,6 +9,7 @@ from IPython.core.error import UsageError
 
 from isolate_magic.face import target
 from isolate_magic.face.cell import CELL, OPTIONS
+from isolate_magic.face.editor import IsolatedCell
 from isolate_magic.face.options import Line, meant
 
 _STAYING = ("%isolate", "%autoisolate", "%load_ext", "%reload_ext", "%unload_ext", "%config")
@@ -96,12 +97,14 @@ def transform(shell: Any) -> Transform | None:
     return next((one for one in found if type(one).__name__ == "Transform" and hasattr(one, "inside")), None)
 
 
-def companion_name(shell: Any) -> str | None:
-    """Return the name of the companion that plain cells run in; None while it is off."""
+def plain_cell(shell: Any, text: str) -> IsolatedCell | None:
+    """Return what a cell without a magic is for while it is on; None if it runs in this session."""
     made = transform(shell)
-    if made is None or made.options is None:
+    first = text.split(maxsplit=1)
+    if made is None or made.options is None or (first and _stays(first[0])):
         return None
-    return CELL.parse(made.options).companion or "default"
+    options = CELL.parse(made.options)
+    return IsolatedCell("" if options.fresh else options.companion or "default", 0, 0)
 
 
 def run(shell: Any, line: str) -> None:

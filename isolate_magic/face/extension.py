@@ -6,9 +6,10 @@ from typing import Any
 
 from isolate_magic import following, output, spawner
 from isolate_magic.errors import ProcessTerminationError
-from isolate_magic.face import autoisolate, suggestions
+from isolate_magic.face import autoisolate, completion, inspection
 from isolate_magic.face.configuration import Isolate, configure
 from isolate_magic.face.magics import IsolateMagics
+from isolate_magic.face.overrides import Override
 from isolate_magic.face.sink import ShellSink
 from isolate_magic.face.tracebacks import crash_renderer
 from isolate_magic.session import byvalue, companions, import_isolated
@@ -16,6 +17,7 @@ from isolate_magic.session import byvalue, companions, import_isolated
 _NAMES = {"import_isolated": import_isolated, "byvalue": byvalue}
 _MAGICS = (("cell", "isolated"), ("cell", "autoisolated"), ("line", "isolate"), ("line", "autoisolate"))
 _before: list[output.Sink] = []
+_overrides: list[Override] = []
 
 
 def _before_cell() -> None:
@@ -39,8 +41,8 @@ def load_ipython_extension(shell: Any) -> None:
     shell.events.register("pre_execute", _before_cell)
     shell.events.register("post_execute", _after_cell)
     autoisolate.install(shell)
-    suggestions.install(shell)
     _before.append(output.use(ShellSink(shell)))
+    _overrides.extend([*completion.overrides(shell), *inspection.overrides(shell)])
     ProcessTerminationError._render_traceback_ = crash_renderer(shell)  # type: ignore[attr-defined]
     spawner.zygote()
 
@@ -57,13 +59,18 @@ def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
     for kind, name in _MAGICS:
         shell.magics_manager.magics[kind].pop(name, None)
     autoisolate.remove(shell)
-    suggestions.remove(shell)
     for event, callback in (("pre_execute", _before_cell), ("post_execute", _after_cell)):
         if callback in shell.events.callbacks[event]:
             shell.events.unregister(event, callback)
     following.tell()
     if stop:
         shell.configurables[:] = [part for part in shell.configurables if type(part) is not Isolate]
+    _take_back()
     while _before:
         output.use(_before.pop())
         del ProcessTerminationError._render_traceback_  # type: ignore[attr-defined]
+
+
+def _take_back() -> None:
+    while _overrides:
+        _overrides.pop().take_back()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from IPython.core import page
+
 _WIDGET = "application/vnd.jupyter.widget-view+json"  # its model lives in the companion, unknown here
 
 
@@ -34,6 +36,8 @@ class ShellSink:
         metadata = metadata if isinstance(metadata, dict) else {}
         if kind == "execute_result":
             self._result(data, metadata)
+        elif kind == "page":
+            page.page(data)
         elif kind in ("display_data", "update_display_data"):
             transient = content.get("transient")
             self.shell.display_pub.publish(

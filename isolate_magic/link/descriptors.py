@@ -9,6 +9,8 @@ from __future__ import annotations
 import array
 import socket
 
+_SO_PASSRIGHTS = 83
+
 
 def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
     """Receive one message and its descriptors.
@@ -30,3 +32,11 @@ def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
     return data, list(fds)
+
+
+def refuse(end: socket.socket) -> None:
+    """Refuse descriptors from the other side: closing one of its making could hold us up (socket(7))."""
+    try:
+        end.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
+    except OSError:  # before Linux 6.16 they are closed unseen by each `recv`
+        return

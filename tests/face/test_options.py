@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from IPython.core.error import UsageError
 
-from isolate_magic.face import commands, suggestions
+from isolate_magic.face import commands, words
 from isolate_magic.face.cell import CELL, OPTIONS
 from isolate_magic.face.options import rows
 
@@ -89,7 +89,12 @@ def test_a_command_says_what_was_wrong(line: str, said: str) -> None:
 
 
 def suggested(text: str) -> list[str]:
-    return suggestions.suggest(None, SimpleNamespace(text_until_cursor=text))
+    magic, _, line = text.partition(" ")
+    if magic == "%%isolated":
+        found = words.of_cell(line, len(line), {}, "", ())
+    else:
+        found = (words.of_line if magic == "%isolate" else words.of_autoisolate)(line, len(line))
+    return [match.text for match in found.matches]
 
 
 def test_tab_offers_commands_options_and_values() -> None:
