@@ -167,8 +167,7 @@ class Companion(Asked):
             process = self._alive()
             if process is not None:
                 with Postponed():
-                    process.kill("kill", "killed on request", hanging=True)
-                    process.talk.find_death()
+                    process.end("kill", "killed on request", hanging=True)
 
     def close(self) -> None:
         """Stop for good and free the name."""

@@ -153,9 +153,18 @@ class Process:
     def _last_words(self) -> str:
         return os.pread(self._words, WORDS, BOARD_SIZE).rstrip(b"\0").decode("utf-8", "replace")
 
-    def end(self, kind: str, reason: str) -> None:
-        """Kill the process and bury it before returning; harmless when it is dead."""
-        self.kill(kind, reason)
+    def end(self, kind: str, reason: str, hanging: bool = False) -> None:
+        """Kill the process and bury it before returning, with its Python stack if `hanging` says so.
+
+        Harmless when it is dead.
+        """
+        self.kill(kind, reason, hanging)
+        if hanging:
+            with self._lock:  # not held for longer: whoever waits for the stack needs it too
+                fd = os.dup(self.pidfd) if self.pidfd >= 0 else -1
+            if fd >= 0:
+                _ended(fd, _LAST_WORDS + 10.0)
+                os.close(fd)
         self.talk.find_death()
 
     def leave(self) -> None:

@@ -165,8 +165,8 @@ def _run(
     options = order.options
     try:
         with (
-            replaying.noted(companion, order),
             _traced(shell, companion, pinned) if options.trace else nullcontext(),
+            replaying.noted(companion, order),
         ):
             try:
                 result = companion.run_cell(
@@ -215,10 +215,12 @@ def again(shell: Any, companion: Companion, order: Order) -> None:
 
 def _begin(shell: Any, companion: Companion, order: Order) -> None:
     """Let the cell run in the background; its handle is the value of the cell here."""
-    companion.start()
-    if order.inputs and companion.state == "idle":
-        companion.push(values(shell, order.inputs))  # so that it gets them as they are now
-        order = replace(order, pushed=True)
+    try:
+        order = _prepared(shell, companion, order)
+    except BaseException:
+        if order.options.fresh:
+            companion.close()
+        raise
     pinned = PinnedSink(shell)
     quiet = order.options.quiet
     sink = _sink(order.options, pinned)
@@ -234,6 +236,17 @@ def _begin(shell: Any, companion: Companion, order: Order) -> None:
         if before is not None:
             before.add_done_callback(lambda _: pinned.status(handle, again=True))
         handle.add_done_callback(lambda done: pinned.status(done, again=True))
+
+
+def _prepared(shell: Any, companion: Companion, order: Order) -> Order:
+    """Start the companion, so that what is wrong is said at once, and let it have its names as they are now."""
+    if order.options.trace:
+        _start_traced(companion)
+    companion.start()
+    if not order.inputs or companion.state != "idle":
+        return order
+    companion.push(values(shell, order.inputs))
+    return replace(order, pushed=True)
 
 
 def _work(
@@ -291,10 +304,7 @@ def _bind(shell: Any, companion: Companion, order: Order) -> None:
 @contextmanager
 def _traced(shell: Any, companion: Companion, pinned: PinnedSink | None) -> Iterator[None]:
     """Show what the cell has tried, also if it fails: before the error, then."""
-    try:
-        traceable(companion)
-    except NotSupported as error:
-        raise UsageError(str(error)) from None
+    _start_traced(companion)
     trace = None
     try:
         with companion.tracing() as trace:
@@ -306,3 +316,11 @@ def _traced(shell: Any, companion: Companion, pinned: PinnedSink | None) -> Iter
                 pinned.message("display_data", {"data": shown})
             else:
                 shell.display_pub.publish(data=shown, metadata={})
+
+
+def _start_traced(companion: Companion) -> None:
+    """Start a companion that has no process so that it can be traced; raises UsageError if one cannot be."""
+    try:
+        traceable(companion)
+    except NotSupported as error:
+        raise UsageError(str(error)) from None

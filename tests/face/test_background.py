@@ -205,8 +205,15 @@ def test_result_finds_a_fresh_one_too(listener: Listener) -> None:
     assert "fresh" not in listener.run("%isolate list").stream()
 
 
+def test_what_is_wrong_before_it_starts_is_said_at_once_and_leaves_nothing(listener: Listener) -> None:
+    listener.run("import threading; lock = threading.Lock()")
+    cell = listener.run("%%isolated -b --fresh -i lock\n1")
+    assert cell.reply["ename"] == "TransferError"
+    assert "fresh" not in listener.run("%isolate list").stream()
+
+
 def test_a_trace_is_shown_in_the_cell_that_started_it(listener: Listener) -> None:
-    started = listener.run("%%isolated -b --fresh -p offline --trace --group\nopen('/etc/hostname').close()")
+    started = listener.run("%%isolated -b --fresh --trace --group\nopen('/etc/hostname').close()")
     later = listener.run("1")
     listener.until(lambda: ended(started))
     assert "/etc/hostname" in str(started.of("display_data"))
