@@ -239,7 +239,7 @@ def _begin(shell: Any, companion: Companion, order: Order) -> None:
 
 
 def _prepared(shell: Any, companion: Companion, order: Order) -> Order:
-    """Start the companion, so that what is wrong is said at once, and let it have its names as they are now."""
+    """Start the companion, so that what is wrong is said at once; give it its names as they are now."""
     if order.options.trace:
         _start_traced(companion)
     companion.start()
