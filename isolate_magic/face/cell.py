@@ -254,7 +254,10 @@ def _work(
 ) -> Callable[[], Any]:
     def work() -> Any:
         try:
-            return _run(shell, companion, order, sink, pinned)
+            value = _run(shell, companion, order, sink, pinned)
+            if not order.options.quiet:
+                pinned.end(f"cell In[{order.number}]")
+            return value
         except KeyboardInterrupt:
             raise
         except BaseException as error:

@@ -72,9 +72,10 @@ class PinnedSink:
         self._send("error", told)
 
     def status(self, thing: Any, again: bool = False) -> None:
-        """Show something that changes, and show it again in the same place."""
+        """Show something that changes, and show it again in the same place; a terminal has no such place."""
         if self.kernel is None:
-            self.stream("stdout", f"{thing!r}\n")
+            if not again:
+                self.stream("stdout", f"{thing!r}\n")
             return
         data = {"text/plain": repr(thing), "text/html": thing._repr_html_()}
         sent = {"data": data, "metadata": {}, "transient": {"display_id": self._id}}
@@ -84,6 +85,11 @@ class PinnedSink:
             self._send("update_display_data", sent, parent=parent)
         else:
             self._send("display_data", sent)
+
+    def end(self, title: str) -> None:
+        """Say in a terminal that a cell has ended, before anybody who waits for it goes on and prints."""
+        if self.kernel is None:
+            self.stream("stdout", f"background {title} has ended\n")
 
     def _print(self, kind: str, data: dict[str, Any]) -> None:
         text = data.get("text/plain")

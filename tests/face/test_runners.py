@@ -82,6 +82,7 @@ def test_a_background_cell_in_a_terminal_prints_and_gives_its_value() -> None:
     )  # fmt: skip
     assert "<background cell In[2] of companion 'default': running since" in seen
     assert "said" in seen
+    assert "background cell In[2] has ended" in seen
     assert "Out[3]: [6]" in seen
     assert "Out[4]: 6" in seen
     assert "SIGABRT" in seen
