@@ -71,6 +71,7 @@ class Native:
         self._frame = ctypes.create_string_buffer(_described(self._entry, len(code)))
         executable = mmap.PROT_READ | mmap.PROT_EXEC
         self._check(self._libc.mprotect(ctypes.c_void_p(self._entry), mmap.PAGESIZE, executable))
+        _kept.append(self)  # what the unwinder has been told of must stay
         unwinder["__register_frame"](self._frame)
         self._action = _Action(handler=self._entry, flags=_FLAGS)
         self._signal_stack = _Stack(_address(self._stack), 0, _STACK)
@@ -138,6 +139,9 @@ _LOADS = (b"\x48\x8b\x3f", b"\x48\x8b\x36", b"\x48\x8b\x12")  # mov rdi, [rdi] a
 
 class _At(int):
     """An address that stands for what lies there."""
+
+
+_kept: list[Native] = []
 
 
 def _memory(size: int) -> mmap.mmap:
