@@ -43,7 +43,7 @@ def note(text: str) -> str:
 def _headline(report: CrashReport) -> str:
     meaning = f'<div style="{_DIM}">{_sentence(report.meaning)}</div>' if report.meaning else ""
     mark = f'<span style="color:{_RED};font-size:.8em" aria-hidden="true">&#9679;</span>'
-    return f'<div style="{_HEAD}">{mark} <b>{_esc(report.headline)}</b></div>{meaning}'
+    return f'<div style="{_HEAD}">{mark} <strong>{_esc(report.headline)}</strong></div>{meaning}'
 
 
 def _sentence(text: str) -> str:
@@ -70,7 +70,7 @@ def _excerpt(frame: StackFrame | None) -> str:
 def _frame(frame: StackFrame) -> str:
     """Return one frame; the lines of cells stand out, the rest is library code."""
     title = _esc(str(frame))
-    title = f"<b>{title}</b>" if frame.of_cell else f'<span style="{_FAINT}">{title}</span>'
+    title = f"<strong>{title}</strong>" if frame.of_cell else f'<span style="{_FAINT}">{title}</span>'
     return f"{title}\n    {_esc(frame.source)}" if frame.source else title
 
 

@@ -132,8 +132,7 @@ class Card:
         """Say why they are gone in their place, and let go of the widgets."""
         told = f"The buttons are gone: {why}."
         self._publish({"text/html": sheet.note(told), "text/plain": told}, True)
-        for widget in _tree(self._box):
-            widget.close()
+        _unparented(self.shell, lambda: [widget.close() for widget in _tree(self._box)])
 
     def _publish(self, data: dict[str, Any], update: bool) -> None:
         transient = {"display_id": self._id}
@@ -144,14 +143,14 @@ class Card:
         companion, pid = self._companion, self._companion.pid if self._companion else None
         closed = "its companion was closed" if companion is None or companion.closed else ""
         died_in = self._report.during or "no cell"
-        uncalled = "" if self._again else f"it died in {died_in}, which no %%isolated cell has run"
+        uncalled = "" if self._again else f"it died in {died_in}, not in an %%isolated cell"
         running = f"it runs: pid {pid}" if pid else ""
         if not self._running:
             self._able(self._rerun, closed or uncalled, "Run the source of the cell again, with its options")
         self._able(self._restart, closed or running, "Start the companion now; the next use would do so too")
         if (why := closed or uncalled) != self._why:
             self._why = why
-            self._say(f"Not to be run again from here: {why}" if why else "")
+            self._say(f"It cannot be run again from here: {why}." if why else "")
 
     def _able(self, button: Any, reason: str, tooltip: str) -> None:
         button.disabled = bool(reason) or self._working

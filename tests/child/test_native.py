@@ -53,7 +53,9 @@ def library() -> Iterator[Path]:
     (folder / "extension.c").write_text(C)
     made = folder / "extension.so"
     options = ["-g", "-O1", "-fno-optimize-sibling-calls", "-fstack-protector-all", "-shared", "-fPIC"]
-    subprocess.run(["gcc", *options, "-o", made, folder / "extension.c"], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        ["gcc", *options, "-o", made, folder / "extension.c"], check=True, stderr=subprocess.DEVNULL
+    )
     yield made
     shutil.rmtree(folder)
 
