@@ -62,7 +62,7 @@ def test_words_without_such_a_stack_say_nothing() -> None:
 
 
 def test_what_a_hostile_companion_writes_is_bounded_and_shown_as_text() -> None:
-    wild = f"/x\x1b]0;t\x07/a.so(\u202ename+0x1)[0x5]"
+    wild = "/x\x1b]0;t\x07/a.so(\u202ename+0x1)[0x5]"
     (frame,) = native.frames(words(f"x.so(+0x1)[{BACK}]", wild), trusted=False)
     assert frame == NativeFrame("name", "/x]0;t/a.so")
     many = words(f"x.so(+0x1)[{BACK}]", *["a.so(f+0x1)[0x5]"] * 10_000)

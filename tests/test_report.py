@@ -56,7 +56,7 @@ def test_the_line_of_the_cell_is_marked_among_its_neighbours() -> None:
 
 
 def test_lines_around_are_few_and_end_with_code() -> None:
-    source = "\n".join(["", "a = 1", "", "", "boom()", "", "", "", "b = 2"])
+    source = "\na = 1\n\n\nboom()\n\n\n\nb = 2"
     words = 'Current thread 0x1 (most recent call first):\n  File "<ipython-input-5-abc>", line {} in f\n'
     (frame,) = autopsy.stack(words.format(6), {5: (source, 1)})
     assert frame.around == ((3, "a = 1"), (4, ""), (5, ""), (6, "boom()"))

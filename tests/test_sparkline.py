@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -12,9 +12,7 @@ CURVE = [(0.1, 30 << 20), (1.0, 200 << 20), (12.3, 412 << 20)]
 
 
 def texts(drawn: str) -> list[str]:
-    return [
-        text.text or "" for text in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")
-    ]
+    return [text.text or "" for text in ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_the_axes_have_numbers() -> None:
@@ -33,7 +31,7 @@ def test_too_little_draws_nothing() -> None:
 
 
 def test_points_stay_inside() -> None:
-    drawn = ElementTree.fromstring(svg([(0.0, 0), (5.0, 1 << 62), (9.0, 0)], 1 << 61))
+    drawn = ET.fromstring(svg([(0.0, 0), (5.0, 1 << 62), (9.0, 0)], 1 << 61))
     line = drawn.find("{http://www.w3.org/2000/svg}polyline")
     assert line is not None
     width, height = float(drawn.attrib["width"]), float(drawn.attrib["height"])

@@ -232,6 +232,27 @@ def test_an_untrusted_companion_writes_nothing_but_text_into_its_report(kernel: 
     kernel.run("isolate_magic.get_companion('wild').close()")
 
 
+def test_what_an_untrusted_companion_shows_in_a_rerun_is_filtered_as_ever(kernel: Kernel) -> None:
+    kernel.run("%isolate start wild --policy untrusted")
+    cell = kernel.run(
+        "%%isolated -c wild -t 20\nimport os, pathlib\nfrom IPython.display import HTML, display\n"
+        "if 'given' not in globals(): os.abort()\n"
+        "print('\\x1b]0;title\\x07told'); display(HTML('<b>bold</b><script>alert(1)</script>'))"
+    )
+    buttons = Buttons(kernel, cell)
+    buttons.press("Restart")
+    until(lambda: "started, pid" in buttons.says)
+    kernel.run("isolate_magic.get_companion('wild').push({'given': 1})")
+    buttons.press("Rerun the cell")
+    until(lambda: "ran after" in buttons.says)
+    shown = json.dumps(buttons.area)
+    assert "told" in shown
+    assert "bold" in shown
+    assert "script" not in shown
+    assert "\\u001b]" not in shown
+    kernel.run("isolate_magic.get_companion('wild').close()")
+
+
 def test_a_saved_notebook_keeps_the_facts_and_no_state_of_widgets(tmp_path: Path) -> None:
     book = nbformat.v4.new_notebook()
     for source in ("%load_ext isolate_magic", CRASH, "6 * 7"):
