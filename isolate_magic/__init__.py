@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from isolate_magic.link.proxy import isproxy
     from isolate_magic.policy import Policy
     from isolate_magic.protection import Protection
-    from isolate_magic.report import CrashReport, StackFrame
+    from isolate_magic.report import CrashReport, NativeFrame, StackFrame
     from isolate_magic.session import (
         byvalue,
         companions,
@@ -58,6 +58,7 @@ __all__ = [
     "IsolateError",
     "LimitExceeded",
     "MemoryExceeded",
+    "NativeFrame",
     "NotSupported",
     "Policy",
     "PolicyError",
@@ -93,7 +94,7 @@ _HOMES = {
     "protection": ("Protection",),
     "face.extension": ("load_ipython_extension", "unload_ipython_extension"),
     "sharing": ("share",),
-    "report": ("CrashReport", "StackFrame"),
+    "report": ("CrashReport", "NativeFrame", "StackFrame"),
 }
 
 

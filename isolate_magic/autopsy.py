@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from isolate_magic import escapes
 from isolate_magic.report import StackFrame
@@ -18,6 +18,9 @@ from isolate_magic.report import StackFrame
 _LINE = re.compile(r'  File "(?P<file>[^"\n]{1,4096})", line (?P<line>\d{1,9}) in (?P<function>[^\n]{1,500})')
 _CELL = re.compile(r"<ipython-input-(\d+)-[0-9a-f]+>")
 _BELOW = ("isolate_magic/child/", "isolate_magic/link/", "IPython/core/interactiveshell.py")
+_AROUND = 3  # lines of a cell above the one that failed, and below
+_WIDE = 300
+_DRAWN = 0.25  # seconds
 _NAMES = {
     "SIGSEGV": "segmentation fault",
     "SIGABRT": "abort",
@@ -76,20 +79,28 @@ def stack(words: str, cells: Mapping[int, tuple[str, int]], trusted: bool = True
             break
         cell = _CELL.fullmatch(file)
         if cell:
-            shown = f"Cell In[{cell[1]}]"
-            source = _cell_line(cells.get(int(cell[1])), number)
+            around = _cell_lines(cells.get(int(cell[1])), number)
+            source = next((text.strip() for line_number, text in around if line_number == number), "")
+            frames.append(StackFrame(f"Cell In[{cell[1]}]", number, function, source, around))
         else:
-            shown, source = file, _file_line(file, number) if trusted else ""
-        frames.append(StackFrame(shown, number, function, source))
+            frames.append(StackFrame(file, number, function, _file_line(file, number) if trusted else ""))
     return tuple(frames)
 
 
-def _cell_line(cell: tuple[str, int] | None, number: int) -> str:
+def _cell_lines(cell: tuple[str, int] | None, number: int) -> tuple[tuple[int, str], ...]:
+    """Return the lines about one of a cell, no blank ones at the ends; () if the cell has no such line."""
     if cell is None:
-        return ""
-    lines = cell[0].splitlines()
-    index = number - 1 - cell[1]
-    return lines[index].strip() if 0 <= index < len(lines) else ""
+        return ()
+    source, before = cell
+    lines = [(count, text[:_WIDE]) for count, text in enumerate(source.splitlines(), before + 1)]
+    if not 0 <= number - before - 1 < len(lines):
+        return ()
+    near = [line for line in lines if abs(line[0] - number) <= _AROUND]
+    while near[0][0] != number and not near[0][1].strip():
+        del near[0]
+    while near[-1][0] != number and not near[-1][1].strip():
+        del near[-1]
+    return tuple(near)
 
 
 def _file_line(file: str, number: int) -> str:
@@ -106,6 +117,12 @@ def _file_line(file: str, number: int) -> str:
             if index == number:
                 return line.strip()[:200]
     return ""
+
+
+def curve(samples: Iterable[Sequence[float]]) -> tuple[tuple[float, int], ...]:
+    """Return memory over time without what is nothing; () for a life too short to draw."""
+    points = [(float(when), int(size)) for when, size in samples if size > 0]
+    return tuple(points) if points and points[-1][0] - points[0][0] >= _DRAWN else ()
 
 
 def oom_kills() -> int:

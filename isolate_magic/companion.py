@@ -304,8 +304,8 @@ class Companion(Asked):
             if before is not None and not before.talk.closed:
                 return before
             process = self._start()
-            if before is not None and before.report is not None and before.report.kind != "stop":
-                self._say(before.report, process)
+            if before is not None and (report := before.untold()) is not None:
+                self._say(report, process)
             return process
 
     def _start(self) -> Process:

@@ -59,7 +59,7 @@ class Inbox(Peer):
 
         Output that was written before a reply is shown before the reply is taken.
         """
-        ready = self.spin.wait() or self.process.poll.poll()  # both look at all descriptors together
+        ready = self.spin.wait() or self._sleep()  # both look at all descriptors together
         if (len(ready) > 1 or ready[0][0] != self._fd) and not self._show({fd for fd, _ in ready}):
             return None
         self._tries = _TRIES
@@ -88,6 +88,10 @@ class Inbox(Peer):
                 self.process.kill("protocol", f"protocol error: a frame that cannot be read ({error})")
             return self._end()
         return frame
+
+    def _sleep(self) -> Any:
+        self.process.curve.wake()
+        return self.process.poll.poll()
 
     def _fetched(self, spilled: f.Spilled) -> Any:
         """Return the frame that was too large for a packet."""

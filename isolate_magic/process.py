@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from isolate_magic import autopsy, fence, spawner
+from isolate_magic import autopsy, fence, native, spawner
 from isolate_magic.birth import WORDS, Birth
 from isolate_magic.conversation import Conversation
+from isolate_magic.curve import Curve
 from isolate_magic.dialer import Dialer
 from isolate_magic.errors import StartError
 from isolate_magic.escapes import clean
@@ -68,6 +69,7 @@ class Process:
         self.report: CrashReport | None = None
         self.cells: dict[int, tuple[str, int]] = {}
         self.why: tuple[str, str] | None = None
+        self.told = False  # whether the user knows of its death, and need not be told at the next use
         self.started = time.monotonic()
         self.looking = False
         self.rested = 0  # the last request before which all that follows a cell here had been done
@@ -98,6 +100,7 @@ class Process:
         out, err = birth.out, birth.err
         self.output = Output(token, out, err)
         self.output.gate = gate(name, policy)
+        self.curve = Curve(self)
         self.talk = Conversation(self, birth.sock, birth.door)
         self.talk.arguments.direct = self.zygote.direct
         self.poll = select.poll()
@@ -266,6 +269,7 @@ class Process:
             kind, reason = self.why
         elif name == "SIGKILL" and autopsy.oom_kills() > self._oom:
             kind, reason = "memory", "SIGKILL by the kernel's out-of-memory killer"
+        words = self._last_words()
         return CrashReport(
             companion=self.name,
             pid=self.pid,
@@ -274,13 +278,20 @@ class Process:
             signal=name,
             exit_code=code,
             during=self.talk.activity(),
-            stack=autopsy.stack(self._last_words(), self.cells, self.trusted),
+            stack=autopsy.stack(words, self.cells, self.trusted),
+            native=native.frames(words, self.trusted),
             stderr="\n".join(self._last_lines()),
             peak_memory=ended.get("peak"),
-            curve=tuple(map(tuple, ended.get("curve", ()))),
+            curve=autopsy.curve(ended.get("curve") or self.curve.samples),
+            memory_limit=self.policy.memory,
             lifetime=time.monotonic() - self.started,
             time=time.time(),
         )
+
+    def untold(self) -> CrashReport | None:
+        """Return its report if whoever uses the companion next is to be told of its death."""
+        report = self.report
+        return None if report is None or report.kind == "stop" or self.told else report
 
     def logs(self) -> str:
         """Return the last output, filtered as it was when it was shown."""

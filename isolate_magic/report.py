@@ -1,11 +1,24 @@
-"""The crash report: how a companion died, as data, as text and as HTML (host)."""
+"""The crash report: how a companion died, as data and as text (host)."""
 
 from __future__ import annotations
 
-import html
+import os
 from dataclasses import dataclass
 
+from isolate_magic import sheet, sparkline
+
 _FAULTS = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")  # faulthandler writes a stack at these
+_MEANINGS = {
+    "SIGSEGV": "compiled code used memory that is not its own: a null or a stale pointer, for instance",
+    "SIGABRT": "compiled code gave up and called abort(); if it said why, that stands on stderr",
+    "SIGBUS": "compiled code used memory that cannot be had: of a file that was cut, or of a full /dev/shm",
+    "SIGFPE": "compiled code divided a whole number by zero",
+    "SIGILL": "compiled code has an instruction that this processor lacks; it may be built for another one",
+    "SIGKILL": "something outside killed it, as the kernel and containers do when memory runs out",
+    "SIGTERM": "something outside asked it to end",
+    "SIGSYS": "it made a system call that is forbidden here",
+    "SIGXCPU": "it used more processor time than `ulimit -t` allows",
+}
 
 
 @dataclass(frozen=True)
@@ -17,15 +30,43 @@ class StackFrame:
         line: the line number.
         function: the function's name.
         source: the text of that line, if it could be had.
+        around: of a cell the lines about it, as pairs of number and text.
     """
 
     file: str
     line: int
     function: str
     source: str = ""
+    around: tuple[tuple[int, str], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.file}, line {self.line}, in {self.function}"
+
+    @property
+    def of_cell(self) -> bool:
+        """Tell whether it stands in a cell, and not in a library."""
+        return self.file.startswith("Cell In[")
+
+
+@dataclass(frozen=True)
+class NativeFrame:
+    """One function of compiled code on the stack.
+
+    Attributes:
+        function: its name, or "" if that could not be had.
+        library: the file that it is in, or "".
+        place: its source file and line, or where in the library it is; "" if only the name is known.
+    """
+
+    function: str
+    library: str
+    place: str = ""
+
+    def __str__(self) -> str:
+        library = os.path.basename(self.library)
+        if not self.function:
+            return f"{library} {self.place}".strip() or "code made at run time"
+        return f"{self.function} in {library}" + (f", {self.place}" if self.place else "")
 
 
 @dataclass(frozen=True)
@@ -42,9 +83,11 @@ class CrashReport:
         exit_code: the exit code, or None after a signal.
         during: the cell or call that died with it, or "" if it was idle.
         stack: the Python stack at death, innermost first; empty if the death left none.
+        native: the functions of compiled code above it, innermost first; empty if they could not be had.
         stderr: its last lines on stderr.
         peak_memory: most resident memory it ever had, in bytes; None if unknown.
-        curve: its memory, as pairs of seconds since the start and bytes; empty if nobody watched.
+        curve: its memory, as pairs of seconds since the start and bytes; empty if it lived too shortly.
+        memory_limit: what it was allowed to use, in bytes, or None.
         lifetime: how long it lived, in seconds.
         time: when it died, as `time.time` counts.
     """
@@ -57,9 +100,11 @@ class CrashReport:
     exit_code: int | None = None
     during: str = ""
     stack: tuple[StackFrame, ...] = ()
+    native: tuple[NativeFrame, ...] = ()
     stderr: str = ""
     peak_memory: int | None = None
     curve: tuple[tuple[float, int], ...] = ()
+    memory_limit: int | None = None
     lifetime: float = 0.0
     time: float = 0.0
 
@@ -69,72 +114,68 @@ class CrashReport:
         during = f" in {self.during}" if self.during else " while idle"
         return f"companion {self.companion!r} died{during}: {self.reason}"
 
-    def __str__(self) -> str:
-        lines = [self.headline, "  ".join(f"{name}: {value}" for name, value in self.facts())]
-        lines.append(self._about_stack)
-        for frame in self.stack:
-            lines.append(f"  {frame}")
-            if frame.source:
-                lines.append(f"    {frame.source}")
-        if self.stderr:
-            lines.append("last lines on stderr:")
-            lines += [f"  {line}" for line in self.stderr.splitlines()]
-        return "\n".join(lines)
+    @property
+    def meaning(self) -> str:
+        """Say in plain words what the signal means, where it is the reason; else ""."""
+        return _MEANINGS.get(self.signal, "") if self.reason.startswith(self.signal or "-") else ""
 
     @property
-    def _about_stack(self) -> str:
+    def marked(self) -> StackFrame | None:
+        """Return the innermost frame of a cell whose lines are known, or None."""
+        return next((frame for frame in self.stack if frame.around), None)
+
+    @property
+    def about_stack(self) -> str:
+        """Introduce the Python stack, or say why there is none."""
         if self.stack:
             return "Python stack at death, innermost first:"
         if self.signal in _FAULTS:
             return "no Python frame of yours at death: the call went straight into compiled code"
         return f"no Python stack: {self.signal or 'a process that exits'} leaves none"
 
+    @property
+    def about_curve(self) -> str:
+        """Tell the memory before death in words; "" if nobody has looked."""
+        if len(self.curve) < 2:
+            return ""
+        (begin, first), (end, last) = self.curve[0], self.curve[-1]
+        limit = f", limit {sparkline.size(self.memory_limit)}" if self.memory_limit else ""
+        return f"{sparkline.size(first)} to {sparkline.size(last)} in {sparkline.seconds(end - begin)}{limit}"
+
     def facts(self) -> list[tuple[str, str]]:
         """Return the numbers of the report as pairs of name and text."""
-        facts = [("pid", str(self.pid)), ("lived", _seconds(self.lifetime))]
+        facts = [("pid", str(self.pid)), ("lived", sparkline.seconds(self.lifetime))]
         if self.exit_code is not None:
             facts.append(("exit code", str(self.exit_code)))
         if self.peak_memory is not None:
-            facts.append(("peak memory", f"{self.peak_memory / 2**20:,.0f} MiB"))
+            facts.append(("peak memory", sparkline.size(self.peak_memory)))
         return facts
 
-    def _repr_html_(self) -> str:
-        facts = " &middot; ".join(f"{_esc(name)} {_esc(value)}" for name, value in self.facts())
-        parts = [
-            f'<div style="font-weight:600">&#9888; {_esc(self.headline)}</div>',
-            f'<div style="{_DIM}">{facts}</div>',
-            f"<div>{_esc(self._about_stack)}</div>",
-        ]
-        if self.stack:
-            parts.append(f'<pre style="{_PRE}">{"".join(map(_frame, self.stack))}</pre>')
+    def __str__(self) -> str:
+        lines = [self.headline]
+        if self.meaning:
+            lines.append(f"  {self.meaning}")
+        lines.append("  ".join(f"{name}: {value}" for name, value in self.facts()))
+        lines.append(self.about_stack)
+        for frame in self.stack:
+            lines.append(f"  {frame}")
+            if frame is self.marked:
+                lines += [f"    {_numbered(number, text, frame.line)}" for number, text in frame.around]
+            elif frame.source:
+                lines.append(f"    {frame.source}")
+        if self.native:
+            lines.append("native stack, innermost first, above Python's:")
+            lines += [f"  {frame}" for frame in self.native]
         if self.stderr:
-            parts.append(f'<div>last lines on stderr:</div><pre style="{_PRE}">{_esc(self.stderr)}</pre>')
-        return f'<div class="isolate-crash" style="{_CARD}">{"".join(parts)}</div>'
+            lines.append("last lines on stderr:")
+            lines += [f"  {line}" for line in self.stderr.splitlines()]
+        if self.about_curve:
+            lines.append(f"memory before death: {sparkline.blocks(self.curve)} {self.about_curve}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return sheet.page(self)
 
 
-def _frame(frame: StackFrame) -> str:
-    """Return one frame as HTML; the lines of cells stand out, the rest is library code."""
-    of_cell = frame.file.startswith("Cell In[")
-    source = f"\n    {_esc(frame.source)}" if frame.source else ""
-    return f'<span style="{_BOLD if of_cell else _DIM}">{_esc(str(frame))}{source}</span>\n'
-
-
-def _seconds(value: float) -> str:
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:,.1f} s"
-
-
-def _esc(text: str) -> str:
-    return html.escape(text, quote=True)
-
-
-# Colours come from JupyterLab's own variables where they exist, so that both themes fit.
-_CARD = (
-    "border-left:4px solid var(--jp-error-color1,#d32f2f);padding:6px 10px;margin:4px 0;"
-    "color:var(--jp-content-font-color1,inherit)"
-)
-_DIM = "opacity:.75"
-_BOLD = "font-weight:600"
-_PRE = (
-    "margin:4px 0;padding:6px 8px;white-space:pre-wrap;"
-    "background:var(--jp-layout-color2,rgba(128,128,128,.12))"
-)
+def _numbered(number: int, text: str, failed: int) -> str:
+    return f"{'---->' if number == failed else '':5} {number} {text}".rstrip()

@@ -67,3 +67,13 @@ def test_the_sandbox_page_lists_every_field_of_a_policy() -> None:
     for name, takes, default, says in fields_table():
         row = f"| `{name}` | {takes} | {default.strip(chr(39)) or 'empty'} | {says} |"
         assert row in text, f"docs/sandbox.md wants this row: {row}"
+
+
+def test_the_page_on_crashes_names_every_error_of_a_death_and_every_button() -> None:
+    from isolate_magic import errors
+
+    text = (ROOT / "docs" / "crashes.md").read_text()
+    for kind in errors.DEATHS.values():
+        assert f"{kind.__name__} " in text
+    for button in ("Restart", "Rerun the cell", "Report as text", "Interrupt"):
+        assert f"**{button}**" in text

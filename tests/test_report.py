@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isolate_magic import CrashReport, StackFrame
+from isolate_magic import CrashReport, NativeFrame, StackFrame, autopsy
 
 REPORT = CrashReport(
     companion="default",
@@ -42,3 +42,47 @@ def test_a_death_without_a_stack_says_why_there_is_none() -> None:
 
 def test_the_headline_says_when_it_was_idle() -> None:
     assert "while idle" in CrashReport("default", 7, "SIGKILL", "signal").headline
+
+
+def test_the_line_of_the_cell_is_marked_among_its_neighbours() -> None:
+    around = ((1, "import x"), (2, "f(1 < 2)"), (3, ""), (4, "done()"))
+    marked = CrashReport(
+        "d", 7, "SIGSEGV", "signal", stack=(StackFrame("Cell In[3]", 2, "<module>", "", around),)
+    )
+    assert "----> 2 f(1 < 2)\n          3\n          4 done()" in str(marked)
+    html = marked._repr_html_()
+    assert html.count("&#9656;") == 1
+    assert "f(1 &lt; 2)" in html.partition("&#9656;")[2].partition("</span>\n")[0].partition("\n")[0]
+
+
+def test_lines_around_are_few_and_end_with_code() -> None:
+    source = "\na = 1\n\n\nboom()\n\n\n\nb = 2"
+    words = 'Current thread 0x1 (most recent call first):\n  File "<ipython-input-5-abc>", line {} in f\n'
+    (frame,) = autopsy.stack(words.format(6), {5: (source, 1)})
+    assert frame.around == ((3, "a = 1"), (4, ""), (5, ""), (6, "boom()"))
+    (beyond,) = autopsy.stack(words.format(99), {5: (source, 1)})
+    assert beyond.around == ()
+    assert beyond.source == ""
+
+
+def test_what_a_signal_means_is_said_in_plain_words() -> None:
+    assert "compiled code used memory that is not its own" in str(REPORT)
+    killed = CrashReport("d", 7, "memory limit of 1 GiB passed", "memory", signal="SIGKILL")
+    assert killed.meaning == ""  # the reason says more than the signal
+
+
+def test_long_stacks_are_folded_and_short_ones_open() -> None:
+    long = CrashReport("d", 7, "x", "signal", native=tuple(NativeFrame(f"f{n}", "/x.so") for n in range(9)))
+    assert "<details style" in long._repr_html_()
+    assert "(9)" in long._repr_html_()
+    assert "<details open" in REPORT._repr_html_()
+
+
+def test_nothing_in_a_report_is_taken_for_markup() -> None:
+    evil = "<img src=x onerror=alert(1)>\"'"
+    frame = StackFrame("Cell In[1]", 1, evil, evil, ((1, evil),))
+    native = NativeFrame(evil, evil, evil)
+    report = CrashReport(evil, 1, evil, "signal", during=evil, stack=(frame,), native=(native,), stderr=evil)
+    html = report._repr_html_()
+    assert "<img" not in html
+    assert html.count("&lt;img src=x onerror=alert(1)&gt;&quot;&#x27;") >= 6

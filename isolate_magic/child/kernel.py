@@ -87,7 +87,7 @@ class CompanionShell(ZMQInteractiveShell):
     def transform_cell(self, raw_cell: str) -> str:
         """Transform IPython syntax, then move the code down to its place in the cell."""
         cell: str = super().transform_cell(raw_cell)
-        return "\n" * self.lines_before + cell
+        return "\n" * (self.lines_before + _blank_lines(raw_cell)) + cell
 
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         """Show where it failed, without the frames of our import hook."""
@@ -115,6 +115,12 @@ class CompanionShell(ZMQInteractiveShell):
             return await super().run_code(*args, **kwargs)
         finally:
             gate.interruptible = before
+
+
+def _blank_lines(cell: str) -> int:
+    """Count the blank lines that a cell begins with, which IPython takes away."""
+    code = cell.lstrip()
+    return cell[: len(cell) - len(code)].count("\n") if code else 0
 
 
 class CompanionKernel(IPythonKernel):

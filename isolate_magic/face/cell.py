@@ -112,7 +112,12 @@ def isolate(shell: Any, line: str, source: str, lines_before: int = 1) -> None:
         print(CELL.help(), end="")
         return
     order = _order(shell, options, source, lines_before)
-    with own_traceback():
+    companion: Companion | None = None
+
+    def rerun(sink: Sink) -> Any:
+        return again(shell, companion, order, sink) if companion is not None else None
+
+    with own_traceback(rerun):
         companion = target.companion(options)
         if options.bg:
             _begin(shell, companion, order)
@@ -159,7 +164,7 @@ def _sink(options: Namespace, own: Sink | None) -> Sink | None:
 
 
 def _run(
-    shell: Any, companion: Companion, order: Order, sink: Sink | None, pinned: PinnedSink | None = None
+    shell: Any, companion: Companion, order: Order, sink: Sink | None, pinned: Sink | None = None
 ) -> Any:
     """Run the cell, bind what it shall bind, and return its value; a companion of its own is closed."""
     options = order.options
@@ -193,8 +198,8 @@ def values(shell: Any, inputs: list[str]) -> dict[str, Any]:
     return {name: shell.user_ns[name] for name in inputs}
 
 
-def again(shell: Any, companion: Companion, order: Order) -> None:
-    """Run a cell that has run before, without showing its output.
+def again(shell: Any, companion: Companion, order: Order, sink: Sink | None = None) -> None:
+    """Run a cell that has run before; its output is shown in `sink`, or not at all.
 
     Raises:
         UsageError: a name that it takes along is not defined any more.
@@ -207,7 +212,8 @@ def again(shell: Any, companion: Companion, order: Order) -> None:
         with replaying.noted(companion, order):
             companion.push(values(shell, order.inputs))
         return
-    _run(shell, companion, replace(order, pushed=False), NullSink())
+    shown = NullSink() if sink is None else _sink(order.options, sink)
+    _run(shell, companion, replace(order, pushed=False), shown, sink)
 
 
 # ---------------------------------------------------------------- in the background
@@ -305,7 +311,7 @@ def _bind(shell: Any, companion: Companion, order: Order) -> None:
 
 
 @contextmanager
-def _traced(shell: Any, companion: Companion, pinned: PinnedSink | None) -> Iterator[None]:
+def _traced(shell: Any, companion: Companion, pinned: Sink | None) -> Iterator[None]:
     """Show what the cell has tried, also if it fails: before the error, then."""
     _start_traced(companion)
     trace = None

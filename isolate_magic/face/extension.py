@@ -6,7 +6,7 @@ from typing import Any
 
 from isolate_magic import following, output, spawner
 from isolate_magic.errors import ProcessTerminationError
-from isolate_magic.face import autoisolate, completion, inspection
+from isolate_magic.face import autoisolate, card, completion, inspection
 from isolate_magic.face.configuration import Isolate, configure
 from isolate_magic.face.magics import IsolateMagics
 from isolate_magic.face.overrides import Override
@@ -28,6 +28,7 @@ def _after_cell() -> None:
     following.tell()
     for companion in companions():
         companion.after_cell()
+    card.refresh_all()
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -49,6 +50,7 @@ def load_ipython_extension(shell: Any) -> None:
 
 def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
     """Take back all that loading has put in place, and end the companions."""
+    card.retire_all(f"isolate_magic was {'unloaded' if stop else 'loaded again'}")
     if stop:
         for companion in companions():
             companion.close()

@@ -9,6 +9,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from isolate_magic.face import autoisolate, commands
 from isolate_magic.face.cell import CELL, isolate
+from isolate_magic.face.place import lines_above
 from isolate_magic.face.tracebacks import own_traceback
 
 
@@ -30,7 +31,7 @@ class IsolateMagics(Magics):
     @_explained(CELL.help())
     def isolated(self, line: str, cell: str) -> None:
         """Run the cell in a companion."""
-        isolate(self.shell, line, cell)
+        isolate(self.shell, line, cell, lines_above(self.shell, cell))
 
     @cell_magic
     def autoisolated(self, line: str, cell: str) -> None:

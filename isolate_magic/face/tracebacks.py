@@ -7,14 +7,21 @@ from contextlib import contextmanager
 from typing import Any
 
 from isolate_magic.errors import IsolateError, ProcessTerminationError
+from isolate_magic.face import card
 
 
 @contextmanager
-def own_traceback() -> Iterator[None]:
-    """Let an error of the companion show the companion's traceback instead of the magic's inside."""
+def own_traceback(again: card.Again | None = None) -> Iterator[None]:
+    """Let an error of the companion show the companion's traceback instead of the magic's inside.
+
+    Args:
+        again: runs the cell again, for the card of a companion that dies.
+    """
     try:
         yield
     except IsolateError as error:
+        if isinstance(error, ProcessTerminationError):
+            error.__dict__["_isolate_again_"] = again
         _shorten(error, lines_of(error))
         raise
     except BaseException as error:
@@ -37,10 +44,9 @@ def lines_of(error: BaseException) -> list[str]:
 def card_of(error: BaseException) -> dict[str, Any] | None:
     """Return the display of a crash report that has not been shown yet, by MIME type; else None."""
     report = getattr(error, "report", None)
-    if not isinstance(error, ProcessTerminationError) or report is None or "_isolate_card_" in error.__dict__:
+    if not isinstance(error, ProcessTerminationError) or report is None or not card.is_new(report):
         return None
-    error._isolate_card_ = True  # type: ignore[attr-defined]  # IPython renders more than once; one is enough
-    return {"text/plain": str(report), "text/html": report._repr_html_()}
+    return card.displayed(report)
 
 
 def _syntax_error(error: SyntaxError) -> IsolateError:
@@ -58,9 +64,8 @@ def crash_renderer(shell: Any) -> Callable[[Any], list[str]]:
     """Return what IPython calls to show a ProcessTerminationError that nobody has caught."""
 
     def render(error: Any) -> list[str]:
-        card = card_of(error)
-        if card is not None:
-            shell.display_pub.publish(data=card, metadata={})
+        if error.report is not None:
+            card.show(shell, error)
         lines: list[str] | None = error.__dict__.get("_isolate_shown_")
         if lines is None:
             lines = shell.InteractiveTB.structured_traceback(

@@ -18,5 +18,8 @@ BOARD = struct.Struct("<QQ")
 BOARD_SIZE = mmap.PAGESIZE
 """The board is the first page of the memfd of the last words; the Python stacks stand behind it."""
 
+NATIVE = "Native stack; handlers of signals return to"
+"""Begins what stands behind the Python stack at a fatal signal: an address, then one frame a line."""
+
 DUMP_SIGNAL = signal.SIGRTMAX - 2
 """Makes a companion write its Python stacks without dying; sent before one that hangs is killed."""

@@ -156,7 +156,7 @@ def test_a_crash_shows_a_report_and_costs_no_variable(kernel: Kernel) -> None:
     )
     cell = kernel.run("%%isolated\nimport ctypes\nctypes.string_at(0)")
     assert cell.reply["ename"] == "ProcessTerminationError"
-    (card,) = cell.of("display_data")
+    card = cell.of("display_data")[0]
     for text in card["data"].values():
         assert "SIGSEGV" in text
         assert f"Cell In[{cell.reply['execution_count']}]" in text
