@@ -14,6 +14,7 @@ from isolate_magic.amendment import Amendment, amend
 from isolate_magic.asked import Asked
 from isolate_magic.background import Background, Queue
 from isolate_magic.cells import check, execute
+from isolate_magic.defaults import defaults
 from isolate_magic.errors import StartError
 from isolate_magic.interrupts import Postponed
 from isolate_magic.link.refs import Claim
@@ -34,7 +35,8 @@ class Companion(Observed, Asked):
 
     Args:
         name: its name in messages, 1 to 60 letters, digits, `_`, `.` and `-`; taken until it is closed.
-        preload: modules to import before the process is forked, so that every start has them ready.
+        preload: modules to import before the process is forked, so that every start has them ready;
+            those of `c.Isolate.preload` by default.
         env: environment variables beside those that the policy lets through, unless that is locked.
         policy: what it may reach and use: a `Policy`, a preset (`trusted`, `offline`, `untrusted`) or
             the path of a TOML file; `trusted` by default, or what an administrator has configured.
@@ -53,7 +55,7 @@ class Companion(Observed, Asked):
         self,
         name: str = "default",
         *,
-        preload: Iterable[str] = (),
+        preload: Iterable[str] | None = None,
         env: Mapping[str, str] | None = None,
         policy: Policy | str | os.PathLike[str] | None = None,
         traced: bool = False,
@@ -63,7 +65,7 @@ class Companion(Observed, Asked):
         if isinstance(preload, str):
             raise TypeError(f"preload is a list of module names; did you mean [{preload!r}]?")
         self.name = name
-        self.preload = tuple(preload)
+        self.preload = defaults.preload if preload is None else tuple(preload)
         self.env = dict(env or {})
         self.policy = rules.admit(policy, self.env)
         self.traced = traced

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
-from traitlets import Bool, TraitError, Unicode, validate
+from traitlets import Bool, Float, List, TraitError, Unicode, observe, validate
 from traitlets.config import Configurable
 
 from isolate_magic import rules
+from isolate_magic.defaults import Defaults, defaults
 from isolate_magic.errors import PolicyError
 from isolate_magic.policy import Policy
+
+_DEFAULTS = tuple(field.name for field in fields(Defaults))
 
 
 class Isolate(Configurable):
@@ -29,7 +33,30 @@ class Isolate(Configurable):
         False, help="Whether no companion may have a policy that allows more; cannot be taken back."
     ).tag(config=True)
 
+    preload = List(
+        Unicode(), help="Modules that companions import before the fork where `preload` is not given."
+    ).tag(config=True)
+
+    timeout = Float(
+        0.0, min=0.0, help="Seconds that a cell of %%isolated may take where -t is not given; 0 is no limit."
+    ).tag(config=True)
+
+    progress = Bool(True, help="Whether what takes over a second says how far it is.").tag(config=True)
+
+    top_interval = Float(1.0, min=0.1, help="Seconds between two updates of %isolate top.").tag(config=True)
+
     _ready = False
+
+    @observe(*_DEFAULTS)
+    def _set(self, change: Any) -> None:
+        """Let a default hold for what comes next."""
+        self.apply()
+
+    def apply(self) -> None:
+        """Let all defaults but the policy hold."""
+        for name in _DEFAULTS:
+            value = getattr(self, name)
+            setattr(defaults, name, tuple(value) if isinstance(value, list) else value)
 
     @validate("policy")
     def _known(self, proposal: Any) -> str:
@@ -76,7 +103,15 @@ def configure(shell: Any) -> None:
         made.establish()
     if rules.locked() and not _locked:
         _locked.append(made)
+    made.apply()
     shell.configurables.append(made)
+
+
+def withdraw(shell: Any) -> None:
+    """Take it out of a shell, and let nothing of it hold; but a locked policy stays."""
+    shell.configurables[:] = [part for part in shell.configurables if not _is_ours(part)]
+    for name in _DEFAULTS:
+        setattr(defaults, name, getattr(Defaults(), name))
 
 
 _locked: list[Isolate] = []  # the one that holds for good

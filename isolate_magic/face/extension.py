@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from isolate_magic import following, output, spawner
+from isolate_magic.defaults import defaults
 from isolate_magic.errors import ProcessTerminationError
 from isolate_magic.face import autoisolate, completion, inspection
-from isolate_magic.face.configuration import Isolate, configure
+from isolate_magic.face.configuration import configure, withdraw
 from isolate_magic.face.magics import IsolateMagics
 from isolate_magic.face.overrides import Override
 from isolate_magic.face.sink import ShellSink
+from isolate_magic.face.top import close_all
 from isolate_magic.face.tracebacks import crash_renderer
 from isolate_magic.session import byvalue, companions, import_isolated
 
@@ -44,12 +46,13 @@ def load_ipython_extension(shell: Any) -> None:
     _before.append(output.use(ShellSink(shell)))
     _overrides.extend([*completion.overrides(shell), *inspection.overrides(shell)])
     ProcessTerminationError._render_traceback_ = crash_renderer(shell)  # type: ignore[attr-defined]
-    spawner.zygote()
+    spawner.zygote(defaults.preload)
 
 
 def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
     """Take back all that loading has put in place, and end the companions."""
     if stop:
+        close_all()
         for companion in companions():
             companion.close()
         spawner.stop_zygotes()
@@ -64,7 +67,7 @@ def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
             shell.events.unregister(event, callback)
     following.tell()
     if stop:
-        shell.configurables[:] = [part for part in shell.configurables if type(part) is not Isolate]
+        withdraw(shell)
     _take_back()
     while _before:
         output.use(_before.pop())

@@ -1,0 +1,89 @@
+"""The resource view in a real JupyterLab: it lives, it goes on while cells run, it can be closed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from browser.lab import Notebook, Server
+from waiting import until
+
+CLOSE = ".jupyter-button"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def clock(notebook: Notebook, number: int) -> str:
+    """Return the time that stands below the table."""
+    return notebook.text(number).rpartition("updated")[2].strip()
+
+
+def passes(notebook: Notebook, number: int, seconds: float = 20) -> None:
+    """Wait until the table has been updated."""
+    before = clock(notebook, number)
+    until(lambda: clock(notebook, number) not in ("", before), seconds)
+
+
+def opened(notebook: Notebook) -> int:
+    notebook.run("%isolate start worker --policy untrusted")
+    notebook.run("%isolate top")
+    notebook.wait_for(2, "worker")
+    return 2
+
+
+def test_it_shows_every_companion_and_keeps_up(notebook: Notebook) -> None:
+    number = opened(notebook)
+    assert "of 1 GiB" in notebook.text(number)
+    assert notebook.output(number).locator("svg").count() == 2
+    passes(notebook, number)
+    notebook.run("%isolate start second")
+    notebook.wait_for(number, "second")
+
+
+def test_it_goes_on_while_cells_run_here_and_there(notebook: Notebook) -> None:
+    number = opened(notebook)
+    for source in ("import time\ntime.sleep(5)", "%%isolated -c worker\nimport time\ntime.sleep(5)"):
+        running = notebook.start(source)
+        notebook.page.wait_for_function("document.querySelector('.jp-mod-running, [data-status=busy]')")
+        passes(notebook, number, 4)
+        assert "[*]" in notebook.cell(running).locator(".jp-InputPrompt").inner_text()
+        notebook.wait(running)
+
+
+def test_the_button_leaves_a_picture(notebook: Notebook) -> None:
+    number = opened(notebook)
+    notebook.output(number).locator(CLOSE).click()
+    notebook.wait_for(number, "closed at")
+    assert notebook.output(number).locator(CLOSE).count() == 0
+    assert "of 1 GiB" in notebook.text(number)
+
+
+def test_it_rests_when_its_output_is_gone(notebook: Notebook) -> None:
+    number = opened(notebook)
+    passes(notebook, number)
+    notebook.run("from isolate_magic.face import top; top._UNSEEN = 0.1")
+    notebook.cell(number).locator(".jp-InputPrompt").click()
+    notebook.page.keyboard.press("d")
+    notebook.page.keyboard.press("d")  # deletes the cell
+    code = "import threading; 'isolate_magic-top' in [one.name for one in threading.enumerate()]"
+    until(lambda: "False" in notebook.run(code), 30)
+
+
+def test_a_saved_notebook_has_the_facts_without_the_widget(
+    notebook: Notebook, server: Server, request: pytest.FixtureRequest
+) -> None:
+    number = opened(notebook)
+    file = server.folder / f"{request.node.name}.ipynb"
+
+    def saved() -> dict[str, Any]:
+        notebook.page.keyboard.press("Control+s")
+        outputs = json.loads(file.read_text())["cells"][number : number + 1]
+        return outputs[0]["outputs"][0]["data"] if outputs and outputs[0].get("outputs") else {}
+
+    until(saved, 20)
+    assert set(saved()) == {WIDGET, "text/html", "text/plain"}
+    assert "of 1 GiB" in "".join(saved()["text/html"])
+    notebook.output(number).locator(CLOSE).click()
+    notebook.wait_for(number, "closed at")
+    until(lambda: WIDGET not in saved(), 20)
+    assert "closed at" in "".join(saved()["text/html"])
