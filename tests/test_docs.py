@@ -67,3 +67,13 @@ def test_the_sandbox_page_lists_every_field_of_a_policy() -> None:
     for name, takes, default, says in fields_table():
         row = f"| `{name}` | {takes} | {default.strip(chr(39)) or 'empty'} | {says} |"
         assert row in text, f"docs/sandbox.md wants this row: {row}"
+
+
+def test_the_notebook_page_lists_every_option() -> None:
+    from isolate_magic.face.configuration import Isolate, options_table
+
+    text = (ROOT / "docs" / "notebook.md").read_text()
+    for name, takes, default, says in options_table():
+        row = f"| `c.Isolate.{name}` | {takes} | {default} | {says} |"
+        assert row in text, f"docs/notebook.md wants this row: {row}"
+    assert text.count("| `c.Isolate.") == len(Isolate.class_own_traits(config=True))

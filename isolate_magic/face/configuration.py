@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import fields
 from typing import Any
 
@@ -13,6 +14,7 @@ from isolate_magic.defaults import Defaults, defaults
 from isolate_magic.errors import PolicyError
 from isolate_magic.policy import Policy
 
+_log = logging.getLogger(__name__)
 _DEFAULTS = tuple(field.name for field in fields(Defaults))
 
 
@@ -49,8 +51,8 @@ class Isolate(Configurable):
 
     @observe(*_DEFAULTS)
     def _set(self, change: Any) -> None:
-        """Let a default hold for what comes next."""
-        self.apply()
+        if self._ready:
+            self.apply()
 
     def apply(self) -> None:
         """Let all defaults but the policy hold."""
@@ -91,6 +93,17 @@ class Isolate(Configurable):
         self._ready = True
 
 
+def options_table() -> list[tuple[str, str, str, str]]:
+    """Return each option: name, what it takes, default, what it is for; docs/notebook.md shows them."""
+    return [
+        (name, _TAKES[type(trait).__name__], f"`{trait.default()!r}`", " ".join(str(trait.help).split()))
+        for name, trait in sorted(Isolate.class_own_traits(config=True).items())
+    ]
+
+
+_TAKES = {"Bool": "True or False", "Float": "a number", "List": "a list of names", "Unicode": "text"}
+
+
 def configure(shell: Any) -> None:
     """Read the configuration of a shell, and let it be changed by `%config Isolate`.
 
@@ -98,6 +111,7 @@ def configure(shell: Any) -> None:
         PolicyError: the policy that it names cannot be.
     """
     shell.configurables[:] = [part for part in shell.configurables if not _is_ours(part)]
+    _sort_out(shell.config)
     made = _locked[0] if _locked else Isolate(parent=shell)
     if not _locked:
         made.establish()
@@ -105,6 +119,17 @@ def configure(shell: Any) -> None:
         _locked.append(made)
     made.apply()
     shell.configurables.append(made)
+
+
+def _sort_out(config: Any) -> None:
+    """Take out values that a default cannot have: `%config` leaves there what it has refused."""
+    trial = Isolate()
+    for name in set(_DEFAULTS) & set(config.get("Isolate", {})):
+        try:
+            setattr(trial, name, config.Isolate[name])
+        except TraitError as error:
+            _log.warning("c.Isolate.%s does not count: %s", name, error)
+            del config.Isolate[name]
 
 
 def withdraw(shell: Any) -> None:
