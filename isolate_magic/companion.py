@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from isolate_magic import bulletin, following, output, registry, rules, spawner
+from isolate_magic import bulletin, following, output, progress, registry, rules, spawner
 from isolate_magic.aio import Aio
 from isolate_magic.amendment import Amendment, amend
 from isolate_magic.asked import Asked
@@ -271,7 +271,9 @@ class Companion(Observed, Asked):
             raise StartError(f"{self.name!r} belongs to process {self._owner}; make one of your own")
         policy = rules.admit(self.policy, self.env)
         zygote = spawner.zygote(self.preload, self.env, policy.environment, policy.trusted)
-        zygote.ready()
+        imported = ", ".join(self.preload) or "ipykernel"
+        with progress.waiting(f"starting companion {self.name!r}: importing {imported}") as step:
+            zygote.ready(step.look)
         with Postponed():
             process = Process(self.name, zygote, self.policy, self._buried, self.traced)
             process.talk.renew = self._renew

@@ -9,6 +9,7 @@ import html
 import time
 from collections.abc import Callable, Sequence
 
+from isolate_magic.face.colours import BLUE, DIM, GREEN, LINE, ORANGE, RED, TEXT, TRACK
 from isolate_magic.samples import MINUTE, Sample
 
 _WIDE, _HIGH = 84, 24  # of a sparkline, in pixels
@@ -27,26 +28,17 @@ _COLUMNS = (
 _LONG = 40  # letters of a reason
 _NUMBERS = (2, 6, 7, 8)  # columns that stand on the right
 
-# Colours are JupyterLab's own where it is there, else VS Code's, else ones that both themes bear.
-_TEXT = "var(--jp-ui-font-color1,var(--vscode-foreground,inherit))"
-_DIM = "var(--jp-ui-font-color2,var(--vscode-descriptionForeground,#767676))"
-_LINE = "var(--jp-border-color2,var(--vscode-panel-border,rgba(128,128,128,.35)))"
-_TRACK = "var(--jp-layout-color3,rgba(128,128,128,.25))"
-_BLUE = "var(--jp-brand-color1,var(--vscode-charts-blue,#1976d2))"
-_GREEN = "var(--jp-success-color1,var(--vscode-charts-green,#388e3c))"
-_ORANGE = "var(--jp-warn-color1,var(--vscode-charts-orange,#f57c00))"
-_RED = "var(--jp-error-color1,var(--vscode-charts-red,#d32f2f))"
-_STATES = {"busy": _GREEN, "idle": _BLUE, "dead": _RED}
+_STATES = {"busy": GREEN, "idle": BLUE, "dead": RED}
 
 _CARD = (
-    f"color:{_TEXT};font-family:var(--jp-ui-font-family,system-ui,sans-serif);"
+    f"color:{TEXT};font-family:var(--jp-ui-font-family,system-ui,sans-serif);"
     "font-size:var(--jp-ui-font-size1,13px);line-height:1.4"
 )
 _TABLE = "border-collapse:collapse;border-spacing:0;margin:0;font-size:inherit;color:inherit;border:none"
 _CELL = "padding:5px 12px 5px 0;border:none;white-space:nowrap;vertical-align:middle;background:none;"
 _RIGHT = "text-align:right;font-variant-numeric:tabular-nums;"
 _LEFT = "text-align:left;"
-_SMALL = f"color:{_DIM};font-size:.85em"
+_SMALL = f"color:{DIM};font-size:.85em"
 
 
 def table(samples: Sequence[Sample], note: str = "") -> str:
@@ -57,7 +49,7 @@ def table(samples: Sequence[Sample], note: str = "") -> str:
         note: what stands in small print below.
     """
     if not samples:
-        rows = f'<tr><td style="{_CELL}color:{_DIM}" colspan="{len(_COLUMNS)}">{_NONE}</td></tr>'
+        rows = f'<tr><td style="{_CELL}color:{DIM}" colspan="{len(_COLUMNS)}">{_NONE}</td></tr>'
     else:
         rows = "".join(map(_row, samples))
     below = f'<div style="{_SMALL};padding:6px 0 2px">{html.escape(note)}</div>' if note else ""
@@ -75,7 +67,7 @@ def _head(column: int) -> str:
     side = _RIGHT if column in _NUMBERS else _LEFT
     return (
         f'<th scope="col" style="{_CELL}{side}{_SMALL};font-weight:500;'
-        f'border-bottom:1px solid {_LINE}">{_COLUMNS[column]}</th>'
+        f'border-bottom:1px solid {LINE}">{_COLUMNS[column]}</th>'
     )
 
 
@@ -87,18 +79,18 @@ def _row(sample: Sample) -> str:
         _name(sample),
         _state(sample),
         _percent(sample.cpu),
-        sparkline(shares, max(100.0, *(cpu for _, cpu in shares)), _GREEN, "cpu, last minute")
+        sparkline(shares, max(100.0, *(cpu for _, cpu in shares)), GREEN, "cpu, last minute")
         if there
         else "",
         _memory(sample),
-        sparkline(memories, 1.2 * max(memory for _, memory in memories), _BLUE, "memory, last minute")
+        sparkline(memories, 1.2 * max(memory for _, memory in memories), BLUE, "memory, last minute")
         if there
         else "",
         _count(sample.processes),
         _count(sample.open_files),
         _rate(sample.calls),
     )
-    under = f"border-bottom:1px solid {_LINE}"
+    under = f"border-bottom:1px solid {LINE}"
     tds = (
         f'<td style="{_CELL}{_RIGHT if column in _NUMBERS else _LEFT}{under}">{cell}</td>'
         for column, cell in enumerate(cells)
@@ -120,7 +112,7 @@ def _policy(sample: Sample) -> str:
 def _state(sample: Sample) -> str:
     dot = (
         f'<span aria-hidden="true" style="display:inline-block;width:8px;height:8px;border-radius:50%;'
-        f'margin-right:6px;background:{_STATES.get(sample.state, _TRACK)}"></span>'
+        f'margin-right:6px;background:{_STATES.get(sample.state, TRACK)}"></span>'
     )
     if not sample.why:
         return f"{dot}{sample.state}"
@@ -135,11 +127,11 @@ def _memory(sample: Sample) -> str:
     if not sample.limit:
         return f'<div>{size(sample.memory)}</div><div style="{_SMALL}">no limit</div>'
     part = min(1.0, sample.memory / sample.limit)
-    colour = _RED if part > _FULL else _ORANGE if part > _WARN else _BLUE
+    colour = RED if part > _FULL else ORANGE if part > _WARN else BLUE
     return (
-        f'<div>{size(sample.memory)} <span style="color:{_DIM}">of {size(sample.limit)}</span></div>'
+        f'<div>{size(sample.memory)} <span style="color:{DIM}">of {size(sample.limit)}</span></div>'
         f'<div role="meter" aria-label="memory against its limit" aria-valuenow="{part:.0%}" '
-        f'style="height:4px;min-width:112px;border-radius:2px;background:{_TRACK};margin-top:3px">'
+        f'style="height:4px;min-width:112px;border-radius:2px;background:{TRACK};margin-top:3px">'
         f'<div style="height:4px;border-radius:2px;width:{part:.1%};background:{colour}"></div></div>'
     )
 
@@ -161,7 +153,7 @@ def sparkline(points: Sequence[tuple[float, float]], top: float, colour: str, la
     return (
         f'<svg role="img" aria-label="{label}" width="{_WIDE}" height="{_HIGH}" '
         f'viewBox="0 0 {_WIDE} {_HIGH}" style="display:block;overflow:visible">'
-        f'<line x1="0" x2="{_WIDE}" y1="{_HIGH - 0.5}" y2="{_HIGH - 0.5}" style="stroke:{_LINE}"></line>'
+        f'<line x1="0" x2="{_WIDE}" y1="{_HIGH - 0.5}" y2="{_HIGH - 0.5}" style="stroke:{LINE}"></line>'
         f'<polygon points="{first},{_HIGH - 1} {drawn} {_WIDE},{_HIGH - 1}" '
         f'style="fill:{colour};opacity:.18"></polygon>'
         f'<polyline points="{drawn}" '
@@ -224,4 +216,4 @@ def _rate(value: float | None, missing: str = "") -> str:
 
 
 def _missing() -> str:
-    return f'<span style="color:{_DIM}">&ndash;</span>'
+    return f'<span style="color:{DIM}">&ndash;</span>'

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from isolate_magic import following, output, spawner
+from isolate_magic import following, output, progress, spawner
 from isolate_magic.defaults import defaults
 from isolate_magic.errors import ProcessTerminationError
 from isolate_magic.face import autoisolate, completion, inspection
 from isolate_magic.face.configuration import configure, withdraw
+from isolate_magic.face.gauge import Gauge
 from isolate_magic.face.magics import IsolateMagics
 from isolate_magic.face.overrides import Override
 from isolate_magic.face.sink import ShellSink
@@ -45,6 +46,7 @@ def load_ipython_extension(shell: Any) -> None:
     autoisolate.install(shell)
     _before.append(output.use(ShellSink(shell)))
     _overrides.extend([*completion.overrides(shell), *inspection.overrides(shell)])
+    progress.use((lambda: Gauge(shell)) if getattr(shell, "kernel", None) is not None else progress.Line)
     ProcessTerminationError._render_traceback_ = crash_renderer(shell)  # type: ignore[attr-defined]
     spawner.zygote(defaults.preload)
 
@@ -69,6 +71,7 @@ def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
     if stop:
         withdraw(shell)
     _take_back()
+    progress.use(progress.Line)
     while _before:
         output.use(_before.pop())
         del ProcessTerminationError._render_traceback_  # type: ignore[attr-defined]
