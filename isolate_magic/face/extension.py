@@ -13,7 +13,7 @@ from isolate_magic.face.gauge import Gauge
 from isolate_magic.face.magics import IsolateMagics
 from isolate_magic.face.overrides import Override
 from isolate_magic.face.sink import ShellSink
-from isolate_magic.face.top import close_all
+from isolate_magic.face.top import close_all, deafen
 from isolate_magic.face.tracebacks import crash_renderer
 from isolate_magic.session import byvalue, companions, import_isolated
 
@@ -25,9 +25,11 @@ _overrides: list[Override] = []
 
 def _before_cell() -> None:
     following.hold()
+    deafen(True)
 
 
 def _after_cell() -> None:
+    deafen(False)
     following.tell()
     for companion in companions():
         companion.after_cell()

@@ -40,8 +40,8 @@ class Gauge:
 
 
 def _html(text: str, part: float | None) -> str:
-    words, _, numbers = text.partition(": ")
-    said = f'{html.escape(words)} <span style="color:{DIM};{_DIGITS}">{html.escape(numbers)}</span>'
+    words, colon, numbers = text.partition(": ")
+    said = f'{html.escape(words + colon)}<span style="color:{DIM};{_DIGITS}">{html.escape(numbers)}</span>'
     bar = ""
     if part is not None:
         filled = f'<div style="{_BAR};width:{part:.1%};background:{BLUE}"></div>'

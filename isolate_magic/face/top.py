@@ -17,10 +17,11 @@ FRUGAL = 100
 """Between two updates the thread rests at least so many times as long as the last one has worked."""
 
 _BRIEF = 0.3  # seconds between the two looks that tell a share of the processor
-_UNSEEN = (
-    10.0  # seconds without any view of it after which the thread ends; a view that comes back starts one
-)
-_NEVER_SEEN = 600.0  # the same, before the first view: while a cell runs some front ends cannot tell of it
+_UNSEEN = 10.0  # seconds after the last view has gone when the thread ends; the next view starts it again
+_NEVER_SEEN = 600.0  # the same, before the first view: some front ends tell of it only when no cell runs
+_PULSE = 30.0  # seconds between two signs of life of a page
+_SILENT = 150.0  # the same, without one: browsers let pages in the background do something once a minute
+_LONG = 1.0  # seconds of a cell that keep a page from being heard
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Panel:
     """
 
     def __init__(self, shell: Any) -> None:
-        from ipywidgets import HTML, Button, HBox, Layout
+        from ipywidgets import HTML, Button, HBox, Layout, Play
 
         self.shell = shell
         self.spent = 0.0
@@ -70,7 +71,7 @@ class Panel:
         self._number = f"isolate-top-{id(self)}"
         self._change = threading.Condition()
         self._running = self._closed = False
-        self._views: int | None = None  # None until the front end tells
+        self._views = 0
         self._deadline = time.monotonic() + _NEVER_SEEN
         self._body = HTML(board.table(self._recorder.look(), _note()), layout=Layout(min_width="0"))
         self._button = Button(
@@ -81,8 +82,11 @@ class Panel:
         self._button.style.button_color = "transparent"
         self._button.style.text_color = "var(--jp-ui-font-color2,inherit)"
         self._button.on_click(lambda _: self.close())
+        # A page that is closed tells nobody. So one that is open plays this, unseen: it counts and tells us.
+        self._pulse = Play(interval=int(1000 * _PULSE), max=1 << 30, layout=Layout(display="none"))
+        self._pulse.observe(self._alive, "value")
         self._box = HBox(
-            [self._body, self._button],
+            [self._body, self._button, self._pulse],
             layout=Layout(align_items="flex-start", width="max-content", max_width="100%", padding="4px 0"),
         )
         self._box._view_count = 0  # from now on the front end tells how many views there are
@@ -113,7 +117,7 @@ class Panel:
             transient={"display_id": self._number},
             update=True,
         )
-        for widget in (self._box, self._body, self._button):
+        for widget in (self._box, self._body, self._button, self._pulse):
             widget.close()
 
     def _still(self, note: str) -> dict[str, str]:
@@ -124,9 +128,18 @@ class Panel:
         """Note how many views there are: the thread ends after the last, and starts with the next."""
         with self._change:
             self._views = change["new"]
-            self._deadline = time.monotonic() + _UNSEEN
+            # Until the first sign of life nobody knows whether this front end gives any.
+            self._deadline = time.monotonic() + (_UNSEEN if not self._views else _NEVER_SEEN)
         if self._views:
+            self._pulse.playing = False  # a page that was loaded again begins when this changes
+            self._pulse.playing = True
             self._start()
+
+    def _alive(self, _: Any) -> None:
+        """Note that a page is there."""
+        with self._change:
+            self._deadline = time.monotonic() + _SILENT
+        self._start()
 
     def _start(self) -> None:
         with self._change:
@@ -152,12 +165,24 @@ class Panel:
         """Rest; return whether to go on."""
         with self._change:
             self._change.wait_for(lambda: self._closed, seconds)
-            over = self._closed or (not self._views and time.monotonic() > self._deadline)
+            late = time.monotonic() > max(self._deadline, _heard_from + _UNSEEN)
+            over = self._closed or (late and not _deaf)
             self._running = not over
             return not over
 
 
 _panels: list[Panel] = []
+_deaf = 0.0  # since when a cell runs: meanwhile most kernels hear of no page; 0 if none does
+_heard_from = 0.0  # when the last one was over that took long
+
+
+def deafen(deaf: bool) -> None:
+    """Note that a cell begins, or that it is over."""
+    global _deaf, _heard_from
+    now = time.monotonic()
+    if not deaf and _deaf and now - _deaf > _LONG:
+        _heard_from = now
+    _deaf = now if deaf else 0.0
 
 
 def _note() -> str:

@@ -49,9 +49,9 @@ def values(kernel: Kernel, code: str) -> list[str]:
             return found
 
 
-def say(kernel: Kernel, views: int, comm: str) -> None:
-    """Tell the number of views, as a front end does."""
-    data = {"method": "update", "state": {"_view_count": views}, "buffer_paths": []}
+def say(kernel: Kernel, comm: str, **state: int) -> None:
+    """Tell the state of a widget, as a front end does."""
+    data = {"method": "update", "state": state, "buffer_paths": []}
     message = kernel.client.session.msg("comm_msg", {"comm_id": comm, "data": data})
     kernel.client.shell_channel.send(message)
 
@@ -108,12 +108,38 @@ def test_it_rests_when_nobody_looks_and_goes_on_when_somebody_does(
 ) -> None:
     kernel.run("from isolate_magic.face import top\ntop._UNSEEN = 0.1")
     comm = shown[WIDGET]["model_id"]
-    say(kernel, 1, comm)
+    say(kernel, comm, _view_count=1)
     assert threads(kernel) == 1
-    say(kernel, 0, comm)
+    say(kernel, comm, _view_count=0)
     until(lambda: threads(kernel) == 0)
-    say(kernel, 1, comm)
+    say(kernel, comm, _view_count=1)
     until(lambda: threads(kernel) == 1)
+
+
+def test_it_rests_when_the_page_gives_no_sign_of_life(kernel: Kernel, shown: dict[str, Any]) -> None:
+    kernel.run("from isolate_magic.face import top\ntop._UNSEEN = top._SILENT = 0.1")
+    comm = shown[WIDGET]["model_id"]
+    pulse = kernel.run("top._panels[-1]._pulse.model_id").result["text/plain"].strip("'")
+    say(kernel, comm, _view_count=1)
+    assert kernel.run("top._panels[-1]._pulse.playing").result["text/plain"] == "True"
+    assert threads(kernel) == 1  # no front end is taken for dead that never gave any
+    say(kernel, pulse, value=1)
+    until(lambda: threads(kernel) == 0)
+    say(kernel, pulse, value=2)
+    kernel.run("top._SILENT = 150.0")
+    say(kernel, pulse, value=3)
+    until(lambda: threads(kernel) == 1)
+
+
+def test_no_page_is_taken_for_dead_while_a_cell_runs(kernel: Kernel, shown: dict[str, Any]) -> None:
+    kernel.run("from isolate_magic.face import top\ntop._UNSEEN = 0.1\ntop._panels[-1]._deadline = 0.0")
+    code = "import time\nend = time.monotonic() + 2\nwhile time.monotonic() < end: pass"
+    until(lambda: threads(kernel) == 0)
+    kernel.run("top._panels[-1]._alive(None)\ntop._panels[-1]._deadline = 0.0\n" + code)
+    cell = kernel.run(
+        "top._panels[-1]._alive(None)\ntop._panels[-1]._deadline = 0.0\n" + code + "\n" + THREADS
+    )
+    assert "isolate_magic-top" in cell.result["text/plain"]
 
 
 def test_unloading_ends_it(kernel: Kernel) -> None:
