@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from isolate_magic._version import __version__
 
 if TYPE_CHECKING:
+    from isolate_magic.bulletin import Event, events, on
     from isolate_magic.companion import Companion
     from isolate_magic.errors import (
         CellTimeout,
@@ -55,6 +56,7 @@ __all__ = [
     "CpuExceeded",
     "CrashReport",
     "DiskExceeded",
+    "Event",
     "IsolateError",
     "LimitExceeded",
     "MemoryExceeded",
@@ -77,15 +79,18 @@ __all__ = [
     "byvalue",
     "companions",
     "default_companion",
+    "events",
     "get_companion",
     "import_isolated",
     "isproxy",
     "load_ipython_extension",
+    "on",
     "share",
     "unload_ipython_extension",
 ]
 
 _HOMES = {
+    "bulletin": ("Event", "events", "on"),
     "companion": ("Companion",),
     "session": ("byvalue", "companions", "default_companion", "get_companion", "import_isolated"),
     "link.proxy": ("isproxy",),
@@ -99,6 +104,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "metrics":  # not in __all__: it needs an extra
+        return import_module("isolate_magic.metrics")
     if name not in __all__:
         raise AttributeError(f"module 'isolate_magic' has no attribute {name!r}")
     home = next((home for home, names in _HOMES.items() if name in names), "errors")

@@ -6,6 +6,7 @@ import os
 import weakref
 from typing import Any
 
+from isolate_magic import progress
 from isolate_magic.deadlines import copying
 from isolate_magic.link import bulk, values
 from isolate_magic.link import frames as f
@@ -86,7 +87,8 @@ class Arguments:
 
     def _store(self, parts: list[Any], sizes: list[int]) -> int:
         """Put buffers into the companion's memory; return the number that holds them there."""
-        owner = self._write(parts, sizes) if self.direct else self._send(parts, sizes)
+        with progress.outgoing(self.talk, sum(sizes)):
+            owner = self._write(parts, sizes) if self.direct else self._send(parts, sizes)
         if type(owner) is not int or owner < 2:
             raise self.talk.break_off("it cannot take arguments")
         return owner
@@ -105,7 +107,7 @@ class Arguments:
     def _fill(self, there: int, part: Any) -> None:
         with copying(self.talk, part.nbytes if hasattr(part, "nbytes") else len(part)):
             for slab in foreign_numpy.slabs(part):
-                bulk.store(self.talk.pid, there, slab)
+                bulk.store(self.talk.pid, there, slab, progress.moved)
                 there += slab.nbytes
 
     def _send(self, parts: list[Any], sizes: list[int]) -> Any:
@@ -114,7 +116,7 @@ class Arguments:
             offset = 0
             for part in parts:
                 for slab in foreign_numpy.slabs(part):
-                    offset = bulk.write(fd, slab, offset)
+                    offset = bulk.write(fd, slab, offset, progress.moved)
             bulk.seal(fd)
             token = self._hand_over(fd)
         finally:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
 import psutil
 
+from isolate_magic import progress
 from isolate_magic.deadlines import copying
 from isolate_magic.errors import TransferError
 from isolate_magic.link import bulk
@@ -40,6 +42,13 @@ class Bodies:
             self.give_up(value)
             raise
 
+    def followed(self, make: Callable[[Any], Any], value: Any) -> Any:
+        """Make something of a value, and say how far the copy of all that it points to is."""
+        look = islice(parts(value), _LOOK)
+        total = sum(part.length for part in look if type(part) is f.Remote)
+        with progress.incoming(self.talk, total):
+            return make(value)
+
     def give_up(self, value: Any) -> None:
         """Let the companion free all that a value points to."""
         for part in parts(value):
@@ -61,8 +70,8 @@ class Bodies:
         if isinstance(buffer, f.Remote):
             try:
                 self.check_room(buffer.length)
-                with copying(self.talk, buffer.length):
-                    return bulk.fetch_bytes(self.talk.pid, buffer.address, buffer.length)
+                with copying(self.talk, buffer.length), progress.incoming(self.talk, buffer.length):
+                    return bulk.fetch_bytes(self.talk.pid, buffer.address, buffer.length, progress.moved)
             except OSError as error:
                 raise ValueError(str(error)) from error
             finally:
@@ -84,8 +93,8 @@ class Bodies:
         self.check_room(size)
         if isinstance(buffer, f.Remote):
             try:
-                with copying(self.talk, size):
-                    bulk.fetch_to(self.talk.pid, buffer.address, address, size)
+                with copying(self.talk, size), progress.incoming(self.talk, size):
+                    bulk.fetch_to(self.talk.pid, buffer.address, address, size, progress.moved)
             except OSError as error:
                 raise ValueError(str(error)) from error
             finally:

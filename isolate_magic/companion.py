@@ -8,26 +8,26 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from isolate_magic import following, output, registry, rules, spawner
+from isolate_magic import bulletin, following, output, progress, registry, rules, spawner
 from isolate_magic.aio import Aio
 from isolate_magic.amendment import Amendment, amend
 from isolate_magic.asked import Asked
 from isolate_magic.background import Background, Queue
 from isolate_magic.cells import check, execute
+from isolate_magic.defaults import defaults
 from isolate_magic.errors import StartError
 from isolate_magic.interrupts import Postponed
 from isolate_magic.link.refs import Claim
-from isolate_magic.meter import measure
+from isolate_magic.observed import Observed
 from isolate_magic.output import Sink
 from isolate_magic.policy import Policy
 from isolate_magic.process import Process
-from isolate_magic.protection import Protection
 from isolate_magic.report import CrashReport
 
 _NAME = re.compile(r"[\w.-]{1,60}")
 
 
-class Companion(Asked):
+class Companion(Observed, Asked):
     """Run code in a process of its own, and survive its death.
 
     The process starts with the first use, or by `start`. When it dies, the next use starts a new one
@@ -35,7 +35,8 @@ class Companion(Asked):
 
     Args:
         name: its name in messages, 1 to 60 letters, digits, `_`, `.` and `-`; taken until it is closed.
-        preload: modules to import before the process is forked, so that every start has them ready.
+        preload: modules to import before the process is forked, so that every start has them ready;
+            those of `c.Isolate.preload` by default.
         env: environment variables beside those that the policy lets through, unless that is locked.
         policy: what it may reach and use: a `Policy`, a preset (`trusted`, `offline`, `untrusted`) or
             the path of a TOML file; `trusted` by default, or what an administrator has configured.
@@ -54,7 +55,7 @@ class Companion(Asked):
         self,
         name: str = "default",
         *,
-        preload: Iterable[str] = (),
+        preload: Iterable[str] | None = None,
         env: Mapping[str, str] | None = None,
         policy: Policy | str | os.PathLike[str] | None = None,
         traced: bool = False,
@@ -64,15 +65,14 @@ class Companion(Asked):
         if isinstance(preload, str):
             raise TypeError(f"preload is a list of module names; did you mean [{preload!r}]?")
         self.name = name
-        self.preload = tuple(preload)
+        self.preload = defaults.preload if preload is None else tuple(preload)
         self.env = dict(env or {})
         self.policy = rules.admit(policy, self.env)
         self.traced = traced
-        self.crashes: list[CrashReport] = []
+        super().__init__()
         self.restarts = -1
         self.followed = ""  # the file that its policy is taken from, if it is followed
         self.closed = False
-        self._process: Process | None = None
         self._lock = threading.RLock()
         self._owner = os.getpid()
         self._prompt = 0
@@ -90,47 +90,6 @@ class Companion(Asked):
         self.close()
 
     # ------------------------------------------------------------ life
-
-    @property
-    def pid(self) -> int | None:
-        """Tell the process id, or None while there is no process."""
-        process = self._alive()
-        return process.pid if process else None
-
-    @property
-    def state(self) -> str:
-        """Tell how it is: `new`, `idle`, `busy`, `dead` or `stopped`."""
-        process = self._process
-        if process is None:
-            return "new"
-        if not process.talk.closed:
-            return "busy" if process.talk.slots else "idle"
-        if process.report is None or process.report.kind == "stop":  # None in a fork of the main session
-            return "stopped"
-        return "dead"
-
-    @property
-    def crash(self) -> CrashReport | None:
-        """Tell how it last died, or None."""
-        return self.crashes[-1] if self.crashes else None
-
-    @property
-    def report(self) -> Protection | None:
-        """Tell what confines the process: each field of the policy and what enforces it; None without one."""
-        process = self._alive()
-        return process.protection if process else None
-
-    @property
-    def stats(self) -> dict[str, Any]:
-        """Measure the process.
-
-        Returns:
-            pid, state, seconds since the start, restarts, `rss` and `uss` in bytes, `cpu` in seconds,
-            objects lent to us; the numbers of the process are None while there is none.
-        """
-        return {
-            "pid": self.pid, "state": self.state, "restarts": max(self.restarts, 0), **measure(self._alive()),
-        }  # fmt: skip
 
     def start(self) -> Companion:
         """Start the process, if there is none, and return self.
@@ -174,6 +133,7 @@ class Companion(Asked):
         self.stop()
         self.closed = True
         registry.remove(self.name, self)
+        bulletin.finish(self)
 
     def change_policy(self, policy: Policy | str | os.PathLike[str]) -> Amendment:
         """Let another policy hold from now on, as far as a running process lets that be done.
@@ -192,6 +152,7 @@ class Companion(Asked):
             process = self._alive()
             answer = amend(process, new) if process is not None else Amendment((), (), False)
             self.policy = new
+            bulletin.tell(self, "policy", self.pid, answer)
             return answer
 
     def interrupt(self) -> bool:
@@ -289,10 +250,6 @@ class Companion(Asked):
 
     # ------------------------------------------------------------ within
 
-    def _alive(self) -> Process | None:
-        process = self._process
-        return process if process is not None and not process.talk.closed else None
-
     def _living(self) -> Process:
         """Return the process, started anew if the last one is dead."""
         __tracebackhide__ = True
@@ -313,23 +270,21 @@ class Companion(Asked):
             raise StartError(f"{self.name!r} belongs to process {self._owner}; make one of your own")
         policy = rules.admit(self.policy, self.env)
         zygote = spawner.zygote(self.preload, self.env, policy.environment, policy.trusted)
-        zygote.ready()
+        imported = ", ".join(self.preload) or "ipykernel"
+        with progress.waiting(f"starting companion {self.name!r}: importing {imported}") as step:
+            zygote.ready(step.look)
         with Postponed():
             process = Process(self.name, zygote, self.policy, self._buried, self.traced)
             process.talk.renew = self._renew
             self.background.note(process.talk)
-            self._process = process
+            before, self._process = self._process, process
             self.restarts += 1
+            self._born(process, before)
         return process
 
     def _say(self, report: CrashReport, process: Process) -> None:
         new = f"Started a new one (pid {process.pid}); what was in the old one is gone.\n"
         output.default.stream("stderr", f"{report.headline}. {new}")
-
-    def _buried(self, report: CrashReport) -> None:
-        if report.kind != "stop":
-            self.crashes = [*self.crashes, report][-20:]
-            registry.crashes.append(report)
 
     def _renew(self, module: Any) -> Claim:
         """Import the module of a stale proxy again and let the proxy stand for it."""

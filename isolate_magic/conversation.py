@@ -184,7 +184,7 @@ class Conversation(Inbox):
         packet = f.encode(f.Call(number, within, 1, "copy", args, _NOTHING, take(self.drops)))
         frame = self.ask_for(number, packet, (self.service, "copy", outer))
         if type(frame) is f.Reply:
-            return self._guarded(make, frame.value)
+            return self._guarded(lambda value: self.revival.followed(make, value), frame.value)
         if not self.process.trusted and frame.fault.cls == "isolate_magic.TransferError":
             reason = self._guarded(self.revival.fault, frame.fault)
             raise TransferError(f"{reason}. {_ADVICE.format(self.name)}")

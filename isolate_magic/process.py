@@ -27,6 +27,7 @@ from isolate_magic.gate import gate
 from isolate_magic.lane import Lane
 from isolate_magic.link.layout import BOARD, BOARD_SIZE, DUMP_SIGNAL, TOKEN
 from isolate_magic.link.spin import Spin
+from isolate_magic.meter import Meter
 from isolate_magic.output import Output
 from isolate_magic.policy import Policy
 from isolate_magic.protection import Protection
@@ -97,6 +98,7 @@ class Process:
         self.lane, self.scratch, self.plan = birth.lane, birth.scratch, birth.plan
         self.traceable = self.lane is not None and (traced or fence.walled(policy))
         self.protection = Protection.of(policy, birth.told)
+        self.meter = Meter(self)
         out, err = birth.out, birth.err
         self.output = Output(token, out, err)
         self.output.gate = gate(name, policy)

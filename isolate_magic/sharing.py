@@ -8,6 +8,7 @@ import sys
 from itertools import compress
 from typing import Any
 
+from isolate_magic import progress
 from isolate_magic.bodies import check_room
 from isolate_magic.errors import TransferError
 from isolate_magic.link import bulk, shared
@@ -118,10 +119,11 @@ def _filled(parts: list[Any]) -> shared.Segment:
     fd = bulk.make(size)
     try:
         offset = 0
-        for part in parts:
-            for slab in foreign_numpy.slabs(part):
-                offset = bulk.write(fd, slab, offset)
-            offset = _aligned(offset)
+        with progress.moving("sharing", size):
+            for part in parts:
+                for slab in foreign_numpy.slabs(part):
+                    offset = bulk.write(fd, slab, offset, progress.moved)
+                offset = _aligned(offset)
         bulk.seal(fd)
     except BaseException:
         os.close(fd)

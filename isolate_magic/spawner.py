@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -38,6 +39,7 @@ from isolate_magic.child.zygote import main
 main()
 """
 _BOOT_SECONDS = 120
+_LOOK = 0.25
 
 
 class Zygote:
@@ -145,11 +147,18 @@ class Zygote:
             self._process.kill()
             self._process.wait()
 
-    def ready(self) -> None:
-        """Wait until it can fork, as the only step that may take long; raises as `fork`."""
+    def ready(self, look: Callable[[], object] = bool) -> None:
+        """Wait until it can fork, as the only step that may take long; raises as `fork`.
+
+        Args:
+            look: called four times a second meanwhile.
+        """
         with self._lock:
-            if self._told is None and not self.dead:
-                self._wait_for_hello()
+            deadline = time.monotonic() + _BOOT_SECONDS
+            while self._told is None and not self.dead and time.monotonic() < deadline:
+                if self._wait_for_hello(_LOOK):
+                    return
+                look()
 
     def alive(self) -> bool:
         """Return whether the process is there; collect it if it has died."""
@@ -158,10 +167,10 @@ class Zygote:
                 self._bury()
         return not self.dead
 
-    def _wait_for_hello(self) -> bool:
+    def _wait_for_hello(self, seconds: float) -> bool:
         hello = select.poll()
         hello.register(self._control, select.POLLIN)
-        return bool(hello.poll(_BOOT_SECONDS * 1000))
+        return bool(hello.poll(seconds * 1000))
 
     def _bury(self) -> None:
         """Close the channel and collect the process, which is dead, useless or on its way out."""
@@ -180,7 +189,7 @@ class Zygote:
     def _hello(self) -> dict[str, Any]:
         """Wait until the zygote has imported everything; find out how large bodies can travel."""
         if self._told is None:
-            ready = self._wait_for_hello()
+            ready = self._wait_for_hello(_BOOT_SECONDS)
             packet = self._control.recv(_LIMIT) if ready else b""
             if not packet:
                 self._bury()

@@ -77,3 +77,13 @@ def test_the_page_on_crashes_names_every_error_of_a_death_and_every_button() -> 
         assert f"{kind.__name__} " in text
     for button in ("Restart", "Rerun the cell", "Report as text", "Interrupt"):
         assert f"**{button}**" in text
+
+
+def test_the_notebook_page_lists_every_option() -> None:
+    from isolate_magic.face.configuration import Isolate, options_table
+
+    text = (ROOT / "docs" / "notebook.md").read_text()
+    for name, takes, default, says in options_table():
+        row = f"| `c.Isolate.{name}` | {takes} | {default} | {says} |"
+        assert row in text, f"docs/notebook.md wants this row: {row}"
+    assert text.count("| `c.Isolate.") == len(Isolate.class_own_traits(config=True))

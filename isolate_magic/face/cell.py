@@ -14,6 +14,7 @@ from IPython.core.error import UsageError
 
 from isolate_magic import output
 from isolate_magic.companion import Companion
+from isolate_magic.defaults import defaults
 from isolate_magic.errors import NotSupported, TransferError
 from isolate_magic.face import replaying, target
 from isolate_magic.face.held import HeldSink
@@ -132,6 +133,7 @@ def _order(shell: Any, options: Namespace, source: str, lines_before: int) -> Or
     if options.words:
         raise UsageError(f"%%isolated takes no {options.words[0]!r}; the code stands below the line")
     inputs, outputs, copies = map(names, (getattr(options, "in"), options.out, options.copy))
+    options.timeout = options.timeout or defaults.timeout or None
     _exclude(options)
     if options.fresh and outputs:
         taken = ",".join(outputs)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from isolate_magic import following, output, spawner
+from isolate_magic import following, output, progress, spawner
+from isolate_magic.defaults import defaults
 from isolate_magic.errors import ProcessTerminationError
 from isolate_magic.face import autoisolate, card, completion, inspection
-from isolate_magic.face.configuration import Isolate, configure
+from isolate_magic.face.configuration import configure, withdraw
+from isolate_magic.face.gauge import Gauge
 from isolate_magic.face.magics import IsolateMagics
 from isolate_magic.face.overrides import Override
 from isolate_magic.face.sink import ShellSink
+from isolate_magic.face.top import close_all, deafen
 from isolate_magic.face.tracebacks import crash_renderer
 from isolate_magic.session import byvalue, companions, import_isolated
 
@@ -22,9 +25,11 @@ _overrides: list[Override] = []
 
 def _before_cell() -> None:
     following.hold()
+    deafen(True)
 
 
 def _after_cell() -> None:
+    deafen(False)
     following.tell()
     for companion in companions():
         companion.after_cell()
@@ -44,14 +49,16 @@ def load_ipython_extension(shell: Any) -> None:
     autoisolate.install(shell)
     _before.append(output.use(ShellSink(shell)))
     _overrides.extend([*completion.overrides(shell), *inspection.overrides(shell)])
+    progress.use((lambda: Gauge(shell)) if getattr(shell, "kernel", None) is not None else progress.Line)
     ProcessTerminationError._render_traceback_ = crash_renderer(shell)  # type: ignore[attr-defined]
-    spawner.zygote()
+    spawner.zygote(defaults.preload)
 
 
 def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
     """Take back all that loading has put in place, and end the companions."""
     card.retire_all(f"isolate_magic was {'unloaded' if stop else 'loaded again'}")
     if stop:
+        close_all()
         for companion in companions():
             companion.close()
         spawner.stop_zygotes()
@@ -66,8 +73,9 @@ def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
             shell.events.unregister(event, callback)
     following.tell()
     if stop:
-        shell.configurables[:] = [part for part in shell.configurables if type(part) is not Isolate]
+        withdraw(shell)
     _take_back()
+    progress.use(progress.Line)
     while _before:
         output.use(_before.pop())
         del ProcessTerminationError._render_traceback_  # type: ignore[attr-defined]

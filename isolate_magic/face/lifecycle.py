@@ -86,7 +86,7 @@ def _start(order: Order) -> None:
         _check_traceable(found)
     if found is None:
         try:
-            found = Companion(name, preload=preload or (), policy=wanted)
+            found = Companion(name, preload=preload, policy=wanted)
         except ValueError as error:
             raise UsageError(str(error)) from None
     found.traced = found.traced or options.trace

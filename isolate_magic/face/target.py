@@ -45,7 +45,7 @@ def _made(name: str, like: Companion | None, options: Namespace) -> Companion:
     policy = Policy.of(options.policy) if options.policy is not None else like.policy if like else None
     made = Companion(
         name,
-        preload=like.preload if like else (),
+        preload=like.preload if like else None,
         env=like.env if like else None,
         policy=policy,
         traced=like.traced if like else False,

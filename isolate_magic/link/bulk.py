@@ -13,12 +13,13 @@ import errno
 import fcntl
 import mmap
 import os
+from collections.abc import Callable
 from typing import Any
 
 _SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 _F_ADD_SEALS = 1033
 _TRIES = 4  # to seal; the kernel waits 0.15 s in each (memfd_wait_for_pins)
-_CHUNK = 1 << 30  # one call moves at most MAX_RW_COUNT, just under 2 GiB
+_CHUNK = 1 << 28  # one call could move MAX_RW_COUNT, just under 2 GiB; between two we can tell how far it is
 
 
 class _Iovec(ctypes.Structure):
@@ -28,18 +29,23 @@ class _Iovec(ctypes.Structure):
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _transfer(call: str, pid: int, here: int, there: int, length: int) -> None:
+_Moved = Callable[[int], object]
+
+
+def _transfer(call: str, pid: int, here: int, there: int, length: int, moved: _Moved | None) -> None:
     function = getattr(_libc, call)
     function.restype = ctypes.c_ssize_t
     done = 0
     while done < length:
         size = min(_CHUNK, length - done)
         local, remote = _Iovec(here + done, size), _Iovec(there + done, size)
-        moved = function(pid, ctypes.byref(local), 1, ctypes.byref(remote), 1, ctypes.c_ulong(0))
-        if moved <= 0:
+        count = function(pid, ctypes.byref(local), 1, ctypes.byref(remote), 1, ctypes.c_ulong(0))
+        if count <= 0:
             code = ctypes.get_errno()
             raise OSError(code, f"{call} of {length} bytes: {os.strerror(code)}")
-        done += moved
+        done += count
+        if moved is not None:
+            moved(count)
 
 
 def address(buffer: Any) -> int:
@@ -62,17 +68,24 @@ class _PyBuffer(ctypes.Structure):
     )  # fmt: skip
 
 
-def fetch_to(pid: int, there: int, here: int, length: int) -> None:
+def fetch_to(pid: int, there: int, here: int, length: int, moved: _Moved | None = None) -> None:
     """Copy `length` bytes from address `there` of process `pid` to our address `here`.
+
+    Args:
+        pid: the process.
+        there: where in it.
+        here: where in this one.
+        length: how many bytes.
+        moved: told how many have been copied since it was told last.
 
     Raises:
         OSError: EFAULT for a bad address, EPERM without ptrace rights, ESRCH for a dead process.
     """
-    _transfer("process_vm_readv", pid, here, there, length)
+    _transfer("process_vm_readv", pid, here, there, length, moved)
 
 
-def fetch_bytes(pid: int, there: int, length: int) -> bytes:
-    """Copy `length` bytes from process `pid` into a new bytes object, with one copy.
+def fetch_bytes(pid: int, there: int, length: int, moved: _Moved | None = None) -> bytes:
+    """Copy `length` bytes from process `pid` into a new bytes object, with one copy; arguments as `fetch_to`.
 
     Raises:
         OSError: as `fetch_to`.
@@ -83,14 +96,14 @@ def fetch_bytes(pid: int, there: int, length: int) -> bytes:
     start = ctypes.pythonapi.PyBytes_AsString
     start.restype, start.argtypes = ctypes.c_void_p, (ctypes.py_object,)
     body: bytes = new(None, length)  # nobody else has seen it yet, so filling it is allowed
-    _transfer("process_vm_readv", pid, start(body), there, length)
+    _transfer("process_vm_readv", pid, start(body), there, length, moved)
     return body
 
 
-def store(pid: int, there: int, buffer: Any) -> None:
-    """Copy a buffer to address `there` of process `pid`; raises as `fetch_to`."""
+def store(pid: int, there: int, buffer: Any, moved: _Moved | None = None) -> None:
+    """Copy a buffer to address `there` of process `pid`; arguments and errors as `fetch_to`."""
     view = memoryview(buffer).cast("B")
-    _transfer("process_vm_writev", pid, address(view), there, view.nbytes)
+    _transfer("process_vm_writev", pid, address(view), there, view.nbytes, moved)
 
 
 def make(length: int) -> int:
@@ -123,12 +136,14 @@ def pour(fd: int, buffers: list[Any]) -> None:
         offset = write(fd, buffer, offset)
 
 
-def write(fd: int, buffer: Any, offset: int) -> int:
-    """Write a buffer into a memfd at an offset; return the offset behind it."""
+def write(fd: int, buffer: Any, offset: int, moved: _Moved | None = None) -> int:
+    """Write a buffer into a memfd at an offset; return the offset behind it; `moved` as in `fetch_to`."""
     view = memoryview(buffer).cast("B")
     while len(view):
         written = os.pwrite(fd, view[:_CHUNK], offset)
         offset += written
+        if moved is not None:
+            moved(written)
         view = view[written:]
     return offset
 

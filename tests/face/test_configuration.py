@@ -131,3 +131,66 @@ def test_a_policy_that_cannot_be_lets_nothing_start(tmp_path: Path) -> None:
         assert "c.Isolate.policy" in said(kernel.run("Companion('a')"))
     finally:
         kernel.close()
+
+
+# ---------------------------------------------------------------- defaults
+
+
+@pytest.fixture(scope="module")
+def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    text = "c = get_config()\nc.Isolate.preload = ['json', 'wave']\nc.Isolate.timeout = 1.5\n"
+    made = kernel_with(tmp_path_factory.mktemp("configured"), text)
+    made.run("%load_ext isolate_magic")
+    yield made
+    made.close()
+
+
+def test_modules_are_imported_before_the_fork_where_no_others_are_named(configured: Kernel) -> None:
+    cell = configured.run(
+        "import sys\nCompanion('pre').preload, 'wave' in Companion('q').run('import sys; sys').modules"
+    )
+    assert cell.result["text/plain"] == "(('json', 'wave'), True)"
+    assert configured.run("Companion('r', preload=[]).preload").result["text/plain"] == "()"
+
+
+def test_a_cell_has_the_time_that_is_configured_unless_it_says_another(configured: Kernel) -> None:
+    assert "CellTimeout" in configured.run("%%isolated\nwhile True: pass").error
+    assert configured.run("%%isolated -t 30\nimport time\ntime.sleep(2)").status == "ok"
+    configured.run("%config Isolate.timeout = 0")
+    assert configured.run("%%isolated\nimport time\ntime.sleep(2)").status == "ok"
+    configured.run("%config Isolate.timeout = 1.5")
+
+
+def test_a_default_that_cannot_be_is_refused(configured: Kernel) -> None:
+    assert "timeout" in said(configured.run("%config Isolate.timeout = -1"))
+    assert "top_interval" in said(configured.run("%config Isolate.top_interval = 0"))
+
+
+def test_unloading_forgets_what_was_configured(configured: Kernel) -> None:
+    configured.run("%config Isolate.top_interval = 5\n%unload_ext isolate_magic")
+    cell = configured.run("from isolate_magic.defaults import Defaults, defaults\ndefaults == Defaults()")
+    assert cell.result["text/plain"] == "True"
+    assert configured.run("%load_ext isolate_magic").status == "ok"
+    cell = configured.run("defaults.preload, defaults.top_interval")
+    assert cell.result["text/plain"] == "(('json', 'wave'), 5.0)"  # IPython itself remembers %config
+
+
+def test_a_refused_value_does_not_keep_the_extension_from_loading(configured: Kernel) -> None:
+    configured.run("%config Isolate.timeout = -1")
+    assert "timeout does not count" in said(configured.run("%reload_ext isolate_magic"))
+    assert configured.run("%config Isolate.timeout").result["text/plain"] == "0.0"
+    configured.run("%config Isolate.timeout = 1.5")
+
+
+def test_every_default_is_an_option_of_the_same_value() -> None:
+    from dataclasses import asdict
+
+    from isolate_magic.defaults import Defaults
+    from isolate_magic.face.configuration import Isolate
+
+    ours = Isolate()
+    names = set(Isolate.class_own_traits(config=True)) - {"policy", "policy_locked"}
+    assert names == set(asdict(Defaults()))
+    for name in names:
+        value = getattr(ours, name)
+        assert (tuple(value) if isinstance(value, list) else value) == getattr(Defaults(), name)
