@@ -52,7 +52,7 @@ def seconds(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise ValueError(f"invalid float value: {text!r}") from None
+        raise ValueError(f"{text!r} is none: give a positive number of seconds") from None
     if not 0 < number < 1e9:
         raise ValueError(f"{text} leaves no time: give a positive number of seconds")
     return number

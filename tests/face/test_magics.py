@@ -209,7 +209,7 @@ def test_an_error_stops_run_all(kernel: Kernel) -> None:
         ("-o nowhere", "-o nowhere: the cell ran"),
         ("-i 1x", "'1x' is no name"),
         ("-t 0", "positive number"),
-        ("-t soon", "invalid float value"),
+        ("-t soon", "give a positive number of seconds"),
         ("-c ../x", "no name for a companion"),
     ],
 )

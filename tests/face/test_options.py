@@ -29,7 +29,7 @@ def test_values_are_taken_with_and_without_an_equals_sign_and_quotes() -> None:
         ("-t", "--timeout wants a number of seconds"),
         ("-t -1", "--timeout"),
         ("-t nan", "positive number of seconds"),
-        ("-t soon", "--timeout: invalid float value: 'soon'"),
+        ("-t soon", "--timeout: 'soon' is none: give a positive number of seconds"),
         ("-m much", "--memory: memory = 'much'"),
         ("--bg=yes", "--bg takes no value"),
         ('-i "a', "no closing quotation"),
