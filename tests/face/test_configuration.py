@@ -154,7 +154,8 @@ def test_modules_are_imported_before_the_fork_where_no_others_are_named(configur
 
 
 def test_a_cell_has_the_time_that_is_configured_unless_it_says_another(configured: Kernel) -> None:
-    assert "CellTimeout" in configured.run("%%isolated\nwhile True: pass").error
+    configured.run("%config Isolate.timeout = 1.5")
+    assert "CellTimeout" in configured.run("%%isolated\nwhile True: pass", 20).error
     assert configured.run("%%isolated -t 30\nimport time\ntime.sleep(2)").status == "ok"
     configured.run("%config Isolate.timeout = 0")
     assert configured.run("%%isolated\nimport time\ntime.sleep(2)").status == "ok"
