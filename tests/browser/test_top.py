@@ -10,7 +10,7 @@ import pytest
 from browser.lab import Notebook, Server
 from waiting import until
 
-CLOSE = ".jupyter-button"
+CLOSE = ".widget-button"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
