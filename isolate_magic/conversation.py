@@ -320,8 +320,8 @@ class Conversation(Inbox):
         if hold.count:
             try:
                 hold.deliver()
-            except BaseException:
-                self.put_away(frame)
+            except BaseException as error:
+                self.put_away(frame, error)
                 raise
         return frame
 
@@ -330,11 +330,21 @@ class Conversation(Inbox):
         if not self.desk.within()[1]:
             self.ahead.wait(self)
 
-    def put_away(self, frame: Any) -> None:
-        """Adopt and drop what came although it is no longer wanted, so that the companion can free it."""
-        value = frame.value if type(frame) is f.Reply else frame.fault
-        if type(value) not in _PLAIN and not self.closed:
-            self._guarded(self.revival.value, value)
+    def put_away(self, frame: Any, interrupt: BaseException | None = None) -> None:
+        """Adopt and drop what came although it is no longer wanted, so that the companion can free it.
+
+        Args:
+            frame: what came.
+            interrupt: gets the traceback of the interrupt over there, if that is what came.
+        """
+        if self.closed:
+            return
+        if type(frame) is f.Failure:
+            there = self._guarded(self.revival.fault, frame.fault)
+            if type(there) is type(interrupt):
+                interrupt.__dict__.update(vars(there))
+        elif type(frame.value) not in _PLAIN:
+            self._guarded(self.revival.value, frame.value)
 
     def result(self, frame: Any) -> Any:
         """Return the value of a reply, or raise the exception of a failure."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -29,7 +30,8 @@ from traitlets.config import Config
 from isolate_magic.child import asking, comms, imports
 
 _NOTHING = object()
-_UNSEEN = (imports.__file__, asking.__file__)
+_UNSEEN = (imports.__file__, asking.__file__, os.path.join(os.path.dirname(__file__), "serving.py"))
+"""What stands in a traceback where code of the user's was: import hook, `input`, the handler of SIGINT."""
 OUTPUTS = frozenset({"display_data", "update_display_data", "execute_result", "clear_output"})
 """Messages that reach the cell. Status and input echo are the main session's own business."""
 

@@ -26,6 +26,8 @@ def own_traceback(again: card.Again | None = None) -> Iterator[None]:
         raise
     except BaseException as error:
         lines = error.__dict__.get("_isolate_lines_")
+        if isinstance(error, KeyboardInterrupt) and not lines:  # it struck while the companion was asked for
+            lines = ("KeyboardInterrupt",)
         if lines and isinstance(error, SyntaxError):
             error = _syntax_error(error)
         if lines:

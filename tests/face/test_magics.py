@@ -85,9 +85,19 @@ def test_output_shows_while_the_cell_still_runs(kernel: Kernel) -> None:
             first.set()
             kernel.manager.interrupt_kernel()
 
+        if message["msg_type"] == "error":
+            shown.append(re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(message["content"]["traceback"])))
+
+    shown: list[str] = []
     code = "%%isolated\nprint('first', flush=True)\nwhile True: pass"
-    client.execute_interactive(code, output_hook=take, timeout=30)
+    reply = client.execute_interactive(code, output_hook=take, timeout=30)["content"]
     assert first.is_set()
+    assert reply["ename"] == "KeyboardInterrupt"
+    (trace,) = shown  # where the companion was, and nothing of how the interrupt got there
+    assert "Cell In[" in trace
+    assert "line 3" in trace
+    assert "isolate_magic" not in trace
+    assert "run_cell_magic" not in trace
 
 
 def test_clear_output_and_updates_of_a_display_reach_the_cell(kernel: Kernel) -> None:
