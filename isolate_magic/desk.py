@@ -297,6 +297,7 @@ _OWN: dict[str, Callable[[Desk], Any]] = {
     "warn": lambda desk: desk._warn,
     "cancel": lambda desk: desk.talk.awaits.cancel,
     "dial": lambda desk: desk._dial,
+    "ask": lambda desk: desk.talk.process.box.ask,
 }
 
 

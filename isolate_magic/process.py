@@ -23,6 +23,7 @@ from isolate_magic.dialer import Dialer
 from isolate_magic.errors import StartError
 from isolate_magic.escapes import clean
 from isolate_magic.filtering import filter_lines
+from isolate_magic.frontend import Box
 from isolate_magic.gate import gate
 from isolate_magic.lane import Lane
 from isolate_magic.link.layout import BOARD, BOARD_SIZE, DUMP_SIGNAL, TOKEN
@@ -83,6 +84,7 @@ class Process:
         self.policy = policy
         self.trusted = policy.trusted
         self.seen = Seen(policy.trusted)
+        self.box = Box(policy.name, policy.trusted)
         self.scratch = ""
         self.lane: Lane | None = None
         self.traceable = traced or fence.walled(policy)
@@ -128,6 +130,7 @@ class Process:
                 self._serial += 1
                 BOARD.pack_into(self.board, 0, number, self._serial)
                 self._signal(signal.SIGINT)
+        self.box.take_back()
 
     def kill(self, kind: str, reason: str, hanging: bool = False) -> None:
         """Kill the process, and say why in its report.
@@ -258,6 +261,7 @@ class Process:
         fence.remove_scratch(self.scratch)
         self._buried(report)
         self.report = report
+        self.box.take_back()
 
     def _examine(self) -> CrashReport:
         ended = self.zygote.reap(self.pid)

@@ -8,7 +8,7 @@ allowed one imports itself are its own business.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -58,11 +58,11 @@ def _import(name: str, space: Any = None, *args: Any, **kwargs: Any) -> Any:
     return _original(name, space, *args, **kwargs)
 
 
-def without_hook(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without the frames of this module."""
+def without(trace: TracebackType | None, files: Container[str]) -> TracebackType | None:
+    """Return a traceback without the frames of these files."""
     if trace is None:
         return None
-    rest = without_hook(trace.tb_next)
-    if trace.tb_frame.f_code.co_filename == __file__:
+    rest = without(trace.tb_next, files)
+    if trace.tb_frame.f_code.co_filename in files:
         return rest
     return TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)

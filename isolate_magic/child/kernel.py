@@ -26,9 +26,10 @@ from jupyter_client.session import Session
 from traitlets import Type
 from traitlets.config import Config
 
-from isolate_magic.child import imports
+from isolate_magic.child import asking, imports
 
 _NOTHING = object()
+_UNSEEN = (imports.__file__, asking.__file__)
 OUTPUTS = frozenset({"display_data", "update_display_data", "execute_result", "clear_output"})
 """Messages that reach the cell. Status and input echo are the main session's own business."""
 
@@ -90,9 +91,9 @@ class CompanionShell(ZMQInteractiveShell):
         return "\n" * (self.lines_before + _blank_lines(raw_cell)) + cell
 
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Show where it failed, without the frames of our import hook."""
+        """Show where it failed, without the frames of what we have put in Python's place."""
         kind, value, trace = exc_tuple or sys.exc_info()
-        super().showtraceback((kind, value, imports.without_hook(trace)), *args, **kwargs)
+        super().showtraceback((kind, value, imports.without(trace, _UNSEEN)), *args, **kwargs)
 
     def enable_gui(self, gui: str | None = None) -> None:
         """Serve `%matplotlib inline` and `%gui`; no toolkit's own event loop runs in a companion."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from isolate_magic.child import detour, imports, last_words, linux, streams
+from isolate_magic.child import asking, detour, imports, last_words, linux, streams
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.confinement import Ground, Refused
 from isolate_magic.child.conversation import Conversation
@@ -94,6 +94,7 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any, wall: Wall | None =
     poll.register(channel, select.POLLIN)
     talk.spin = Spin(partial(poll.poll, 0), start["host"])
     kernel.session.publish = lambda kind, content: talk.publish(order, kind, content)
+    asking.install(talk, kernel, start.get("trusted", True), start["plan"]["name"])
     talk.listen_for_interrupts()
     imports.allow(start["plan"]["imports"], start["plan"]["name"])
     if wall is not None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from isolate_magic import following, output, progress, spawner
+from isolate_magic import following, frontend, output, progress, spawner
 from isolate_magic.defaults import defaults
 from isolate_magic.errors import ProcessTerminationError
 from isolate_magic.face import autoisolate, card, completion, inspection
+from isolate_magic.face.asking import ShellFrontend
 from isolate_magic.face.configuration import configure, withdraw
 from isolate_magic.face.gauge import Gauge
 from isolate_magic.face.magics import IsolateMagics
@@ -19,7 +20,7 @@ from isolate_magic.session import byvalue, companions, import_isolated
 
 _NAMES = {"import_isolated": import_isolated, "byvalue": byvalue}
 _MAGICS = (("cell", "isolated"), ("cell", "autoisolated"), ("line", "isolate"), ("line", "autoisolate"))
-_before: list[output.Sink] = []
+_before: list[tuple[output.Sink, frontend.Frontend]] = []
 _overrides: list[Override] = []
 
 
@@ -47,7 +48,7 @@ def load_ipython_extension(shell: Any) -> None:
     shell.events.register("pre_execute", _before_cell)
     shell.events.register("post_execute", _after_cell)
     autoisolate.install(shell)
-    _before.append(output.use(ShellSink(shell)))
+    _before.append((output.use(ShellSink(shell)), frontend.use(ShellFrontend(shell))))
     _overrides.extend([*completion.overrides(shell), *inspection.overrides(shell)])
     progress.use((lambda: Gauge(shell)) if getattr(shell, "kernel", None) is not None else progress.Line)
     ProcessTerminationError._render_traceback_ = crash_renderer(shell)  # type: ignore[attr-defined]
@@ -77,7 +78,9 @@ def unload_ipython_extension(shell: Any, stop: bool = True) -> None:
     _take_back()
     progress.use(progress.Line)
     while _before:
-        output.use(_before.pop())
+        sink, before = _before.pop()
+        output.use(sink)
+        frontend.use(before)
         del ProcessTerminationError._render_traceback_  # type: ignore[attr-defined]
 
 
