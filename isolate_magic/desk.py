@@ -9,6 +9,7 @@ import array
 import asyncio
 import errno
 import io
+import json
 import operator
 import os
 import socket
@@ -21,6 +22,7 @@ from itertools import count
 from types import CoroutineType
 from typing import Any
 
+from isolate_magic import frontend
 from isolate_magic.bodies import check_room
 from isolate_magic.errors import TransferError
 from isolate_magic.interrupts import in_main_thread
@@ -238,6 +240,12 @@ class Desk:
         place = f"{str(filename)[:500]} (in companion {self.talk.name!r})"
         warnings.warn_explicit(str(text)[:10_000], category, place, int(line))
 
+    def _parent(self) -> str:
+        """Return the JSON of the notebook's message that this call belongs to."""
+        if not self.talk.process.trusted:
+            raise PermissionError("messages of the notebook are not for it")
+        return json.dumps(frontend.current.parent(self.talk.process), default=str)
+
     def _dial(self, address: str, port: int) -> int:
         """Connect to an address that the policy allows, and hand the socket over (`child/detour.py`)."""
         if not isinstance(address, str) or not isinstance(port, int) or not 0 < port < 65536:
@@ -298,6 +306,7 @@ _OWN: dict[str, Callable[[Desk], Any]] = {
     "cancel": lambda desk: desk.talk.awaits.cancel,
     "dial": lambda desk: desk._dial,
     "ask": lambda desk: desk.talk.process.box.ask,
+    "parent": lambda desk: desk._parent,
 }
 
 

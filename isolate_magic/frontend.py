@@ -9,7 +9,7 @@ import builtins
 import getpass
 import threading
 from signal import SIGINT, pthread_kill
-from typing import Protocol
+from typing import Any, Protocol
 
 from isolate_magic.errors import NotSupported
 from isolate_magic.interrupts import in_main_thread
@@ -33,6 +33,15 @@ class Frontend(Protocol):
             NotSupported: nobody can be asked; the text says why.
         """
 
+    def parent(self, process: Any) -> dict[str, Any]:
+        """Return the notebook's message that a call of this process belongs to, or {}."""
+
+    def comm(self, process: Any, kind: str, content: dict[str, Any]) -> None:
+        """Take what a comm of this process says: a message of the Jupyter protocol, or `comm_under`."""
+
+    def gone(self, process: Any) -> None:
+        """Take note that this process has ended."""
+
 
 class Terminal:
     """Ask on the terminal of this process."""
@@ -40,6 +49,16 @@ class Terminal:
     def ask(self, prompt: str, password: bool) -> str:
         """Ask as `input` and `getpass` do."""
         return getpass.getpass(prompt) if password else builtins.input(prompt)
+
+    def parent(self, process: Any) -> dict[str, Any]:
+        """Return nothing: there are no messages."""
+        return {}
+
+    def comm(self, process: Any, kind: str, content: dict[str, Any]) -> None:
+        """Drop it: there is nobody to show a widget."""
+
+    def gone(self, process: Any) -> None:
+        """Do nothing."""
 
 
 current: Frontend = Terminal()

@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from isolate_magic.link.layout import MARK, TOKEN
@@ -77,7 +78,9 @@ class PlainSink:
         target.flush()
 
     def message(self, kind: str, content: dict[str, Any]) -> None:
-        """Print the plain text of a display; clearing has no meaning here."""
+        """Print the plain text of a display or an error; clearing has no meaning here."""
+        if kind == "error":
+            self.stream("stderr", "\n".join([*content.get("traceback", ()), ""]))
         text = content.get("data", {}).get("text/plain")
         if text:
             self.stream("stdout", f"{text}\n")
@@ -181,6 +184,8 @@ class Output:
         self.events: dict[int, tuple[str, dict[str, Any]]] = {}
         self.cells: list[Source] = []
         self.gate: Gate | None = None
+        self.relay: Callable[[str, dict[str, Any]], None] | None = None  # takes what comms say
+        self.aside: Sink | None = None  # in place of `sink`, for what answers a message of the notebook
         self.tail: deque[tuple[str, str]] = deque()
         self._tail_size = 0
         self._waiting = 0  # bytes in `events`
@@ -266,14 +271,17 @@ class Output:
 
     def _message(self, kind: str, content: dict[str, Any]) -> None:
         try:
-            self.way().message(kind, content)
+            if self.relay is not None and kind.startswith("comm_"):
+                self.relay(kind, content)
+            else:
+                self.way().message(kind, content)
         except Exception:  # border: as above
             _log.warning("a display of a companion could not be shown", exc_info=True)
 
     def way(self) -> Sink:
         """Return what shows the companion's output now."""
         found = (cell.sink for cell in reversed(self.cells) if cell.sink is not None and cell.at_work())
-        return self._through(next(found, None) or default)
+        return self._through(self.aside or next(found, None) or default)
 
     def _through(self, target: Sink) -> Sink:
         if self.gate is None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from isolate_magic import autopsy, fence, native, spawner
+from isolate_magic import autopsy, fence, frontend, native, spawner
 from isolate_magic.birth import WORDS, Birth
 from isolate_magic.conversation import Conversation
 from isolate_magic.curve import Curve
@@ -105,6 +105,8 @@ class Process:
         self.output = Output(token, out, err)
         self.output.gate = gate(name, policy)
         self.curve = Curve(self)
+        if policy.trusted:
+            self.output.relay = lambda kind, content: frontend.current.comm(self, kind, content)
         self.talk = Conversation(self, birth.sock, birth.door)
         self.talk.arguments.direct = self.zygote.direct
         self.poll = select.poll()
@@ -262,6 +264,7 @@ class Process:
         self._buried(report)
         self.report = report
         self.box.take_back()
+        frontend.current.gone(self)
 
     def _examine(self) -> CrashReport:
         ended = self.zygote.reap(self.pid)

@@ -26,7 +26,7 @@ from jupyter_client.session import Session
 from traitlets import Type
 from traitlets.config import Config
 
-from isolate_magic.child import asking, imports
+from isolate_magic.child import asking, comms, imports
 
 _NOTHING = object()
 _UNSEEN = (imports.__file__, asking.__file__)
@@ -41,25 +41,48 @@ class FrameSession(Session):
         publish: called with a message type and JSON bytes; None until the companion is forked.
         error: the content of the last `error` message, which travels with the reply.
         hide_result: whether the value of a cell is only returned, not shown.
+        relays: whether the main session relays comms and takes errors that end no cell.
+        under: the host's number of the comm message that is being served, 0 for none.
+        aside: whether what is shown as an error is not what a cell ends with.
     """
 
     publish: Callable[[str, bytes], None] | None = None
     error: dict[str, Any] | None = None
     hide_result = False
+    relays = False
+    under = 0
+    aside = False
 
     def send(self, stream: Any, msg_or_type: Any, content: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Publish an output; drop what the main session says itself."""
+        """Publish an output or what a comm says; drop what the main session says itself."""
         if isinstance(msg_or_type, dict):
             kind, content = msg_or_type["header"]["msg_type"], msg_or_type["content"]
         else:
             kind = msg_or_type
-        if kind == "error":
+        if kind == "error" and self.aside:
+            self._show_error(content)
+        elif kind == "error":
             self.error = content
+        elif kind in comms.OUTWARD and self.relays and self.publish is not None:
+            self.publish(kind, comms.packed(content, kwargs.get("metadata"), kwargs.get("buffers")))
         elif kind == "execute_result" and self.hide_result:
             pass
         elif kind in OUTPUTS and self.publish is not None:
             self.publish(kind, json.dumps(content, default=json_default).encode("utf-8", "replace"))
         return {"content": content}
+
+    def _show_error(self, content: dict[str, Any]) -> None:
+        """Show an error that ends no cell: of a callback, or within `with Output():`."""
+        if self.relays and self.publish is not None:
+            self.publish("error", json.dumps(content).encode("utf-8", "replace"))
+        else:
+            print(*content["traceback"], sep="\n", file=sys.stderr)
+
+    def now_under(self, number: int) -> None:
+        """Let the host know which message of the notebook all output belongs to from now on."""
+        self.under = number
+        assert self.publish is not None
+        self.publish("comm_under", json.dumps({"message": number}).encode())
 
 
 class CompanionDisplayHook(ZMQShellDisplayHook):
@@ -78,12 +101,14 @@ class CompanionShell(ZMQInteractiveShell):
             count as the reader does.
         outcome: what came of the last cell, as IPython's `ExecutionResult`.
         gate: the conversation, which knows whether an interrupt may be raised.
+        in_code: whether code of a cell is under way.
     """
 
     displayhook_class = Type(CompanionDisplayHook)
     lines_before = 0
     outcome: Any = None
     gate: Any = None
+    in_code = False
 
     def transform_cell(self, raw_cell: str) -> str:
         """Transform IPython syntax, then move the code down to its place in the cell."""
@@ -93,7 +118,19 @@ class CompanionShell(ZMQInteractiveShell):
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         """Show where it failed, without the frames of what we have put in Python's place."""
         kind, value, trace = exc_tuple or sys.exc_info()
-        super().showtraceback((kind, value, imports.without(trace, _UNSEEN)), *args, **kwargs)
+        ends_cell = kwargs.get("running_compiled_code") or kwargs.get("exception_only")
+        session = self.displayhook.session
+        before, session.aside = session.aside, bool(session.under or (self.in_code and not ends_cell))
+        try:
+            super().showtraceback((kind, value, imports.without(trace, _UNSEEN)), *args, **kwargs)
+        finally:
+            session.aside = before
+
+    def get_parent(self) -> Any:
+        """Return the message that the code under way belongs to, in the notebook; `Output` asks for it."""
+        if self.gate is None or not self.displayhook.session.relays:
+            return {}
+        return json.loads(self.gate.ask_host("parent"))
 
     def enable_gui(self, gui: str | None = None) -> None:
         """Serve `%matplotlib inline` and `%gui`; no toolkit's own event loop runs in a companion."""
@@ -110,12 +147,13 @@ class CompanionShell(ZMQInteractiveShell):
         gate = self.gate
         if gate is None or threading.get_ident() != gate.main:  # None: the zygote's own cell
             return await super().run_code(*args, **kwargs)
-        before = gate.interruptible
+        before, inside = gate.interruptible, self.in_code
+        self.in_code = True
         try:
             gate.let_in()
             return await super().run_code(*args, **kwargs)
         finally:
-            gate.interruptible = before
+            gate.interruptible, self.in_code = before, inside
 
 
 def _blank_lines(cell: str) -> int:

@@ -22,7 +22,7 @@ from typing import Any
 import cloudpickle
 from jupyter_client.jsonutil import json_default
 
-from isolate_magic.child import completing, deriving, imports, iterators, operators, ufuncs, variables
+from isolate_magic.child import comms, completing, deriving, imports, iterators, operators, ufuncs, variables
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
 from isolate_magic.child.standins import HostFunction
@@ -88,6 +88,10 @@ class Service:
     def inspect(self, path: str, detail: int, title: str, name: str, target: Any) -> str:
         """Answer Shift-Tab and `?`; see `isolate_magic.child.completing`."""
         return answers.told(completing.inspect_(self.shell, path, detail, title, name, target))
+
+    def comm(self, number: int, kind: str, message: str, buffers: Any) -> None:
+        """Serve a comm message of the notebook; see `isolate_magic.child.comms`."""
+        comms.take(self.kernel, number, kind, message, buffers)
 
     def push(self, names: dict[str, Any]) -> None:
         """Bind names in the namespace of the cells; arrays are its own from here on, and writable."""

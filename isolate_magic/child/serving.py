@@ -300,7 +300,8 @@ class Serving(Peer):
     def publish(self, order: Any, kind: str, content: bytes) -> None:
         """Send an output to the cell; an interrupt waits, so that its mark and its frame stay together."""
         if self.forked:  # the frames are the original's; a copy has text only
-            text = json.loads(content).get("data", {}).get("text/plain")
+            told = json.loads(content).get("data")
+            text = told.get("text/plain") if isinstance(told, dict) else None
             streams.put(order.pipes[0], f"{text}\n".encode() if text else b"")
             return
         here = threading.get_ident() == self.main

@@ -94,7 +94,8 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any, wall: Wall | None =
     poll.register(channel, select.POLLIN)
     talk.spin = Spin(partial(poll.poll, 0), start["host"])
     kernel.session.publish = lambda kind, content: talk.publish(order, kind, content)
-    asking.install(talk, kernel, start.get("trusted", True), start["plan"]["name"])
+    kernel.session.relays = start.get("trusted", True)
+    asking.install(talk, kernel, kernel.session.relays, start["plan"]["name"])
     talk.listen_for_interrupts()
     imports.allow(start["plan"]["imports"], start["plan"]["name"])
     if wall is not None:

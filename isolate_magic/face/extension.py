@@ -8,10 +8,10 @@ from isolate_magic import following, frontend, output, progress, spawner
 from isolate_magic.defaults import defaults
 from isolate_magic.errors import ProcessTerminationError
 from isolate_magic.face import autoisolate, card, completion, inspection
-from isolate_magic.face.asking import ShellFrontend
 from isolate_magic.face.configuration import configure, withdraw
 from isolate_magic.face.gauge import Gauge
 from isolate_magic.face.magics import IsolateMagics
+from isolate_magic.face.notebook import ShellFrontend
 from isolate_magic.face.overrides import Override
 from isolate_magic.face.sink import ShellSink
 from isolate_magic.face.top import close_all, deafen
@@ -48,7 +48,8 @@ def load_ipython_extension(shell: Any) -> None:
     shell.events.register("pre_execute", _before_cell)
     shell.events.register("post_execute", _after_cell)
     autoisolate.install(shell)
-    _before.append((output.use(ShellSink(shell)), frontend.use(ShellFrontend(shell))))
+    sink = ShellSink(shell)
+    _before.append((output.use(sink), frontend.use(ShellFrontend(shell, sink))))
     _overrides.extend([*completion.overrides(shell), *inspection.overrides(shell)])
     progress.use((lambda: Gauge(shell)) if getattr(shell, "kernel", None) is not None else progress.Line)
     ProcessTerminationError._render_traceback_ = crash_renderer(shell)  # type: ignore[attr-defined]

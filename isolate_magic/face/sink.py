@@ -7,7 +7,7 @@ from typing import Any
 
 from IPython.core import page
 
-_WIDGET = "application/vnd.jupyter.widget-view+json"  # its model lives in the companion, unknown here
+from isolate_magic.face import comms, views
 
 
 class ShellSink:
@@ -19,20 +19,29 @@ class ShellSink:
 
     def __init__(self, shell: Any) -> None:
         self.shell = shell
+        self._held: set[str] = set()
 
     def stream(self, name: str, text: str) -> None:
         """Write to the cell's stdout or stderr."""
+        self._held.add(name)
         getattr(sys, name).write(text)
+
+    def flush(self) -> None:
+        """Send the text that ipykernel holds back, so that it stands before what comes now."""
+        while self._held:
+            getattr(sys, self._held.pop()).flush()
 
     def message(self, kind: str, content: dict[str, Any]) -> None:
         """Show, update or clear a display, as a cell of the main session would."""
         if kind == "clear_output":
             self.shell.display_pub.clear_output(wait=content.get("wait") is True)
             return
+        if kind == "error":
+            self._error(content)
+            return
         data, metadata = content.get("data"), content.get("metadata")
         if not isinstance(data, dict) or not data:
             return
-        data = {mime: body for mime, body in data.items() if mime != _WIDGET}
         metadata = metadata if isinstance(metadata, dict) else {}
         if kind == "execute_result":
             self._result(data, metadata)
@@ -40,18 +49,35 @@ class ShellSink:
             page.page(data)
         elif kind in ("display_data", "update_display_data"):
             transient = content.get("transient")
+            transient = transient if isinstance(transient, dict) else {}
+            if views.MIME in data:
+                transient = {**transient, **comms.shown(data[views.MIME], transient.get("display_id", ""))}
             self.shell.display_pub.publish(
                 data=data,
                 metadata=metadata,
-                transient=transient if isinstance(transient, dict) else {},
+                transient=transient,
                 update=kind == "update_display_data",
             )
 
     def _result(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Show the value of a cell under the main session's own prompt number."""
+        if views.MIME in data:
+            comms.shown(data[views.MIME], None)
         hook = self.shell.displayhook
         hook.start_displayhook()
         hook.write_output_prompt()
         hook.write_format_data(data, metadata)
         hook.log_output(data)
         hook.finish_displayhook()
+
+    def _error(self, content: dict[str, Any]) -> None:
+        """Show an error that ends no cell, such as that of a widget's callback."""
+        kernel = getattr(self.shell, "kernel", None)
+        if kernel is None:
+            self.stream("stderr", "\n".join([*content.get("traceback", ()), ""]))
+            return
+        self.flush()
+        parent = self.shell.display_pub.parent_header
+        kernel.session.send(
+            kernel.iopub_socket, "error", content, parent=parent, ident=kernel._topic("error")
+        )
