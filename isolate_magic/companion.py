@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from isolate_magic import bulletin, following, output, progress, registry, rules, spawner
+from isolate_magic import bulletin, following, frontend, output, progress, registry, rules, spawner
 from isolate_magic.aio import Aio
 from isolate_magic.amendment import Amendment, amend
 from isolate_magic.asked import Asked
@@ -225,6 +225,7 @@ class Companion(Observed, Asked):
         check(source, timeout)
         self.background.wait()
         process = self._living()
+        frontend.current.settle(process)
         if push:
             process.talk.ask("push", dict(push))
         self._prompt = prompt = number or self._prompt + 1

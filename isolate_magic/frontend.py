@@ -39,6 +39,9 @@ class Frontend(Protocol):
     def comm(self, process: Any, kind: str, content: dict[str, Any]) -> None:
         """Take what a comm of this process says: a message of the Jupyter protocol, or `comm_under`."""
 
+    def settle(self, process: Any) -> None:
+        """Wait until this process has taken what the notebook has told its comms; a cell comes next."""
+
     def gone(self, process: Any) -> None:
         """Take note that this process has ended."""
 
@@ -56,6 +59,9 @@ class Terminal:
 
     def comm(self, process: Any, kind: str, content: dict[str, Any]) -> None:
         """Drop it: there is nobody to show a widget."""
+
+    def settle(self, process: Any) -> None:
+        """Wait for nothing."""
 
     def gone(self, process: Any) -> None:
         """Do nothing."""

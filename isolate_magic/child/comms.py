@@ -16,6 +16,23 @@ from jupyter_client.jsonutil import json_default
 OUTWARD = frozenset({"comm_open", "comm_msg", "comm_close"})
 """Messages of a comm that the host relays to the notebook."""
 
+WIDGETS = frozenset({"jupyter.widget", "jupyter.widget.control"})
+"""Targets of ipywidgets; those that a page opens are the main session's, which answers for all."""
+
+
+def announce(kernel: Any) -> None:
+    """Let the host know the targets that are registered in this companion, now and later."""
+    manager, session = kernel.comm_manager, kernel.session
+    register = manager.register_target
+
+    def register_target(target_name: str, f: Any) -> None:
+        register(target_name, f)
+        session.tell_target(target_name)
+
+    manager.register_target = register_target
+    for name in tuple(manager.targets):
+        session.tell_target(name)
+
 
 def packed(content: Mapping[str, Any], metadata: Any, buffers: Iterable[Any] | None) -> bytes:
     """Return a comm message as the JSON of an EVENT; buffers stand in it as base64.

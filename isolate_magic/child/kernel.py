@@ -78,6 +78,11 @@ class FrameSession(Session):
         else:
             print(*content["traceback"], sep="\n", file=sys.stderr)
 
+    def tell_target(self, name: str) -> None:
+        """Let the host know that the notebook may open comms towards a target here."""
+        if self.relays and self.publish is not None and name not in comms.WIDGETS:
+            self.publish("comm_target", json.dumps({"target_name": name}).encode())
+
     def now_under(self, number: int) -> None:
         """Let the host know which message of the notebook all output belongs to from now on."""
         self.under = number

@@ -58,6 +58,7 @@ class Serving(Peer):
         self.main = threading.get_ident()
         self.active: list[int] = []
         self.unclaimed: deque[Any] = deque()
+        self._resting: deque[Any] = deque()  # requests for the time when nothing else is under way
         self.due: set[int] = set()
         self.interruptible = False
         self.ring: Callable[[], None] = _nothing
@@ -162,6 +163,14 @@ class Serving(Peer):
             self.lent.drop(frame.drops)
             memory.tidy()
             return
+        if self.active and self._waits_for_rest(frame):
+            self._resting.append(frame)
+            return
+        self._answer_here(frame)
+        if self._resting and not self.active:
+            self.answer(self._resting.popleft())
+
+    def _answer_here(self, frame: Any) -> None:
         number = frame.number
         self.active.append(number)
         value = failure = None
@@ -184,6 +193,18 @@ class Serving(Peer):
             self.due.discard(number)
         if self.service.leaving and not self.active:
             os._exit(0)
+
+    def _waits_for_rest(self, frame: Any) -> bool:
+        """Tell whether a request is a widget's, which is no affair of a cell that waits for the host.
+
+        A cell that awaits something may await just that, as in any kernel.
+        """
+        return (
+            type(frame) is f.Call
+            and frame.target == 1
+            and frame.name == "comm"
+            and not self.keeper.loop.is_running()
+        )
 
     def _serve(self, frame: Any, watched: list[Watch]) -> Any:
         """Do what a request asks for; only meanwhile, and in the main thread, can it be interrupted.

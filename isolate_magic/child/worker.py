@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from isolate_magic.child import asking, detour, imports, last_words, linux, streams
+from isolate_magic.child import asking, comms, detour, imports, last_words, linux, streams
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.confinement import Ground, Refused
 from isolate_magic.child.conversation import Conversation
@@ -96,6 +96,7 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any, wall: Wall | None =
     kernel.session.publish = lambda kind, content: talk.publish(order, kind, content)
     kernel.session.relays = start.get("trusted", True)
     asking.install(talk, kernel, kernel.session.relays, start["plan"]["name"])
+    comms.announce(kernel)
     talk.listen_for_interrupts()
     imports.allow(start["plan"]["imports"], start["plan"]["name"])
     if wall is not None:

@@ -80,10 +80,10 @@ class Relay:
         self.kernel = shell.kernel
         self.shell = shell
         self.twins: dict[str, Twin] = {}
-        self.views = views.Views(shell)
+        self.views = views.Views(shell.kernel)
         self._sink = sink
         self._process = process
-        self._mailbox = Mailbox(process)
+        self.mailbox = Mailbox(process)
         self._under: Context | None = None
 
     # ------------------------------------------------------------ from the companion
@@ -92,6 +92,8 @@ class Relay:
         """Do what a message of the companion asks for."""
         if kind == "comm_under":
             self._turn(content.get("message"))
+        elif kind == "comm_target":
+            self._offer(str(content.get("target_name")))
         elif self._under is not None:
             self._under.copy().run(self._say, kind, content)
         else:
@@ -99,7 +101,7 @@ class Relay:
 
     def _turn(self, number: Any) -> None:
         """Let output belong to a message of the notebook from now on, or to none."""
-        letter = self._mailbox.under_way
+        letter = self.mailbox.under_way
         if number and letter is not None and number == letter.number:
             letter.begun = True
             self._under = letter.context
@@ -142,6 +144,21 @@ class Relay:
             twin.state = states.first(told["data"], told["buffers"])
         self.twins[name] = twin
 
+    def _offer(self, target: str) -> None:
+        """Let the notebook open comms towards a target there; one of the main session's own stays."""
+        targets = self.kernel.comm_manager.targets
+        served = targets.get(target)
+        if served is None or type(getattr(served, "__self__", None)) is Relay:
+            targets[target] = self._opened
+
+    def _opened(self, comm: BaseComm, message: dict[str, Any]) -> None:
+        """Pass on that the notebook has opened a comm."""
+        comm._closed = True  # so that its end does not close the twin, which takes its place
+        twin = Twin(self, primary=False, comm_id=comm.comm_id, target_name=comm.target_name)
+        self.kernel.comm_manager.register_comm(twin)
+        self.twins[comm.comm_id] = twin
+        self.mailbox.post("comm_open", message)
+
     def _close(self, twin: Twin, told: dict[str, Any]) -> None:
         self.twins.pop(twin.comm_id, None)
         self.views.forget(twin.comm_id)
@@ -156,7 +173,7 @@ class Relay:
             self.views.forget(twin.comm_id)
         elif twin.state is not None:
             states.update(twin.state, message["content"].get("data"), message.get("buffers") or [])
-        self._mailbox.post(kind, message)
+        self.mailbox.post(kind, message)
 
     # ------------------------------------------------------------ the message under way, and the end
 
@@ -164,7 +181,8 @@ class Relay:
         """Return the message that code of the companion belongs to just now."""
         if self._under is not None:
             return dict(self._under.copy().run(self.kernel.get_parent))
-        return dict(self.kernel.get_parent())
+        pinned = getattr(self._process.output.way(), "parent", None)  # of a cell in the background
+        return dict(pinned or self.kernel.get_parent())
 
     def end(self) -> None:
         """Close all, and let the widgets that are shown say why."""
@@ -174,6 +192,9 @@ class Relay:
         self.views.end(
             f"companion {self._process.name!r} {'died' if died else 'was stopped'}; run the cell again"
         )
+        targets = self.kernel.comm_manager.targets
+        for name in [name for name, served in targets.items() if getattr(served, "__self__", None) is self]:
+            del targets[name]
         for twin in list(self.twins.values()):
             twin.close()
         self.twins.clear()
@@ -195,6 +216,13 @@ def relay(shell: Any, sink: Any, process: Process) -> Relay:
     return found
 
 
+def settle(process: Process) -> None:
+    """Wait until a process has taken what the notebook has told its comms."""
+    found = relays.get(process)
+    if found is not None:
+        found.mailbox.settle()
+
+
 def end(process: Process) -> None:
     """Close the comms of a process that has ended."""
     found = relays.pop(process, None)
@@ -202,15 +230,16 @@ def end(process: Process) -> None:
         found.end()
 
 
-def shown(view: Any, display: str | None) -> dict[str, str]:
+def shown(view: Any, display: str | None, cell: dict[str, Any]) -> dict[str, str]:
     """Take note that a widget of a companion is shown; return the display's id as `transient` has it.
 
     Args:
         view: the body of the widget's MIME type.
         display: the id of the display, empty to get one; None for the value of a cell, which has none.
+        cell: the header of the message that the cell came with.
     """
     model = view.get("model_id") if isinstance(view, dict) else None
     for one in list(relays.values()):
         if model in one.twins:
-            return {"display_id": one.views.shown(str(model), display)}
+            return {"display_id": one.views.shown(str(model), display, cell)}
     return {}

@@ -29,7 +29,7 @@ class Letter:
     """One message of the notebook.
 
     Attributes:
-        number: that of the request that delivers it; so the companion names it.
+        number: that of the request that delivers it, by which the companion names it; 0 before.
         kind: `comm_open`, `comm_msg` or `comm_close`.
         message: as ipykernel hands it over.
         context: what code runs in whose output belongs to the message.
@@ -37,8 +37,8 @@ class Letter:
         done: is set when its callbacks have run, or never will.
     """
 
-    def __init__(self, number: int, kind: str, message: dict[str, Any]) -> None:
-        self.number = number
+    def __init__(self, kind: str, message: dict[str, Any]) -> None:
+        self.number = 0
         self.kind = kind
         self.message = message
         self.context = contextvars.copy_context()
@@ -75,7 +75,7 @@ class Mailbox:
 
     def post(self, kind: str, message: dict[str, Any]) -> None:
         """Deliver a message, and wait for its callbacks unless the companion is at work on something else."""
-        letter = Letter(next(self.process.talk.numbers), kind, message)
+        letter = Letter(kind, message)
         with self._lock:
             if self._late and self._merged(letter):
                 return
@@ -101,7 +101,10 @@ class Mailbox:
                 return False  # a click between two values wants to see the first one
             if earlier.comm == letter.comm:
                 content = earlier.message["content"]
-                state = {**content["data"].get("state", {}), **letter.message["content"]["data"]["state"]}
+                state = {
+                    **content["data"].get("state", {}),
+                    **letter.message["content"]["data"].get("state", {}),
+                }
                 merged = {**content, "data": {**content["data"], "state": state}}
                 earlier.message = {**letter.message, "content": merged}
                 earlier.context = letter.context
@@ -115,9 +118,17 @@ class Mailbox:
                     self._late = self._late or self.under_way is letter
                     return
         except KeyboardInterrupt:
-            if letter.begun:
-                self.process.interrupt(letter.number)
-            raise
+            if not letter.begun:
+                raise
+            self.process.interrupt(letter.number)
+            letter.done.wait()  # the companion shows where it was; another interrupt ends this too
+
+    def settle(self) -> None:
+        """Wait until all that was posted is done; not inside a callback, which would wait for itself."""
+        with self._lock:
+            last = self._waiting[-1] if self._waiting else self.under_way
+        if last is not None and not self.process.talk.desk.within()[0]:
+            last.done.wait()
 
     def _deliver(self) -> None:
         """Deliver the oldest letter (thread of the mailbox)."""
@@ -131,6 +142,7 @@ class Mailbox:
             _log.warning("a message of a widget could not be delivered", exc_info=True)
         finally:
             self._late = False
+            self.under_way = None
             letter.done.set()
 
     def _send(self, letter: Letter) -> None:
@@ -138,4 +150,5 @@ class Mailbox:
         told = {key: message.get(key) for key in ("header", "parent_header", "metadata", "content")}
         text = json.dumps(told, default=json_default)
         buffers = tuple(bytes(part) for part in message.get("buffers") or ())
+        letter.number = next(talk.numbers)
         talk.call(talk.service, "comm", (letter.number, letter.kind, text, buffers), {}, letter.number)

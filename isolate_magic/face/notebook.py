@@ -35,6 +35,10 @@ class ShellFrontend:
         if self._notebook:
             comms.relay(self._shell, self._sink, process).say(kind, content)
 
+    def settle(self, process: Process) -> None:
+        """Let widgets that were moved before a cell be moved before it there too."""
+        comms.settle(process)
+
     def gone(self, process: Process) -> None:
         """Close the comms of a process that has ended."""
         comms.end(process)

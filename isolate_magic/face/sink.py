@@ -51,7 +51,7 @@ class ShellSink:
             transient = content.get("transient")
             transient = transient if isinstance(transient, dict) else {}
             if views.MIME in data:
-                transient = {**transient, **comms.shown(data[views.MIME], transient.get("display_id", ""))}
+                transient = {**transient, **self._note(data, transient.get("display_id", ""))}
             self.shell.display_pub.publish(
                 data=data,
                 metadata=metadata,
@@ -62,7 +62,7 @@ class ShellSink:
     def _result(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Show the value of a cell under the main session's own prompt number."""
         if views.MIME in data:
-            comms.shown(data[views.MIME], None)
+            self._note(data, None)
         hook = self.shell.displayhook
         hook.start_displayhook()
         hook.write_output_prompt()
@@ -81,3 +81,8 @@ class ShellSink:
         kernel.session.send(
             kernel.iopub_socket, "error", content, parent=parent, ident=kernel._topic("error")
         )
+
+    def _note(self, data: dict[str, Any], display: str | None) -> dict[str, str]:
+        """Take note that a widget is shown; return the display's id as `transient` has it."""
+        cell = getattr(self.shell.display_pub, "parent_header", {})
+        return comms.shown(data[views.MIME], display, cell)

@@ -2,54 +2,55 @@
 
 from __future__ import annotations
 
-import contextvars
 import html
 import uuid
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 MIME = "application/vnd.jupyter.widget-view+json"
 _MOST = 1000  # views of one companion
 
 
+@dataclass
 class View:
     """One place.
 
     Attributes:
         model: what is shown there.
         display: the id of the display; empty where it is the value of a cell, which has none.
-        context: what code runs in whose output belongs to the same cell.
+        cell: the header of the message that the cell came with.
     """
 
-    def __init__(self, model: str, display: str) -> None:
-        self.model = model
-        self.display = display
-        self.context = contextvars.copy_context()
+    model: str
+    display: str
+    cell: dict[str, Any]
 
 
 class Views:
     """Know the views of one companion.
 
     Args:
-        shell: the `InteractiveShell` of the main session.
+        kernel: the main session's.
     """
 
-    def __init__(self, shell: Any) -> None:
-        self._shell = shell
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
         self._views: deque[View] = deque(maxlen=_MOST)
 
-    def shown(self, model: str, display: str | None) -> str:
+    def shown(self, model: str, display: str | None, cell: dict[str, Any]) -> str:
         """Take note that a model is shown.
 
         Args:
             model: its id.
             display: the id of the display, empty to get one; None for the value of a cell.
+            cell: the header of the message that the cell came with.
 
         Returns:
             the id of the display.
         """
         name = display or (uuid.uuid4().hex if display is not None else "")
-        self._views.append(View(model, name))
+        self._views.append(View(model, name, cell))
         return name
 
     def forget(self, model: str) -> None:
@@ -62,16 +63,18 @@ class Views:
         told: set[Any] = set()
         while self._views:
             view = self._views.popleft()
-            cell = view.context.copy().run(self._shell.kernel.get_parent).get("header", {}).get("msg_id")
+            cell = view.cell.get("msg_id")
             if view.display or cell not in told:
-                view.context.copy().run(self._publish, text, view.display)
+                self._say(text, view)
             if not view.display:
                 told.add(cell)
 
-    def _publish(self, text: str, display: str) -> None:
-        self._shell.display_pub.publish(
-            data={"text/plain": text, "text/html": f"<p><em>{html.escape(text)}</em></p>"},
-            metadata={},
-            transient={"display_id": display} if display else {},
-            update=bool(display),
-        )
+    def _say(self, text: str, view: View) -> None:
+        kind = "update_display_data" if view.display else "display_data"
+        content = {
+            "data": {"text/plain": text, "text/html": f"<p><em>{html.escape(text)}</em></p>"},
+            "metadata": {},
+            "transient": {"display_id": view.display} if view.display else {},
+        }
+        kernel = self._kernel
+        kernel.session.send(kernel.iopub_socket, kind, content, parent=view.cell, ident=kernel._topic(kind))

@@ -176,6 +176,12 @@ class Notebook:
         """Wait until a text stands below a cell."""
         self.output(number).get_by_text(text).first.wait_for(timeout=seconds * 1000)
 
+    def reload(self) -> None:
+        """Load the page again, as F5 does, and wait until the kernel is there."""
+        self.page.reload()
+        self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=_PATIENCE * 1000)
+        self.page.wait_for_function(_IDLE, timeout=_PATIENCE * 1000)
+
     def picture(self, path: Path, number: int | None = None) -> None:
         """Take a screenshot of the window, or of one cell."""
         (self.page if number is None else self.cell(number)).screenshot(path=path)
