@@ -226,8 +226,14 @@ def settle(process: Process) -> None:
 def end(process: Process) -> None:
     """Close the comms of a process that has ended."""
     found = relays.pop(process, None)
-    if found is not None:
+    if found is None:
+        return
+    try:
         found.end()
+    except (
+        Exception
+    ):  # border: the kernel itself may be on its way out, and a death must be told all the same
+        _log.warning("the widgets of companion %r could not be closed", process.name, exc_info=True)
 
 
 def shown(view: Any, display: str | None, cell: dict[str, Any]) -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -405,6 +407,23 @@ def test_the_end_of_a_companion_closes_its_comms_and_says_so(
     assert count(kernel) == before
 
 
+def test_a_companion_that_dies_in_a_callback_holds_nobody_up(page: Page, kernel: Kernel) -> None:
+    before = count(kernel)
+    model = slider(kernel, "import os\ns.observe(lambda c: os.abort(), 'value')")
+    found = page.move(model, 4)
+    assert model in [m["content"]["comm_id"] for m in found if m["msg_type"] == "comm_close"]
+    assert count(kernel) == before
+    assert kernel.run("%%isolated\n1 + 1").result["text/plain"] == "2"
+
+
+def test_unloading_closes_what_is_open(kernel: Kernel) -> None:
+    before = count(kernel)
+    slider(kernel)
+    assert count(kernel) > before
+    kernel.run("%reload_ext isolate_magic")
+    assert count(kernel) == before
+
+
 def test_nothing_is_left_behind_by_many_widgets(page: Page, kernel: Kernel) -> None:
     before = count(kernel)
     kernel.run("%%isolated\nfor i in range(200): w.IntSlider().close()")
@@ -462,3 +481,48 @@ def test_an_untrusted_companion_learns_of_no_message(kernel: Kernel) -> None:
     kernel.run("%isolate start stranger --policy untrusted")
     code = "%%isolated -c stranger\nfrom isolate_magic.link import packing\npacking.here.ask_host('parent')"
     assert kernel.run(code).reply["ename"] == "PermissionError"
+
+
+# ---------------------------------------------------------------- without a page
+
+
+def test_a_saved_notebook_holds_the_widget_its_state_and_the_text_beside(tmp_path: Path) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    sources = ["%load_ext isolate_magic", "%%isolated\nimport ipywidgets as w\nw.IntSlider(value=3)"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (shown,) = notebook.cells[1].outputs
+    assert shown["data"]["text/plain"] == "IntSlider(value=3)"
+    state = notebook.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
+    assert state[shown["data"][VIEW]["model_id"]]["state"]["value"] == 3
+
+
+def test_in_a_terminal_a_widget_prints_its_text() -> None:
+    code = (
+        "from IPython.terminal.interactiveshell import TerminalInteractiveShell\n"
+        "shell = TerminalInteractiveShell.instance(simple_prompt=True)\n"
+        "shell.run_cell('%load_ext isolate_magic')\n"
+        "shell.run_cell('%%isolated\\nimport ipywidgets as w\\nout = w.Output()\\n"
+        "with out: 1 / 0\\nw.IntSlider(value=3)', store_history=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "IntSlider(value=3)" in done.stdout
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_without_ipython_nothing_is_relayed_and_errors_of_output_widgets_are_printed() -> None:
+    code = (
+        "from isolate_magic import Companion\n"
+        "with Companion('plain') as companion:\n"
+        "    print(companion.run('import ipywidgets as w; s = w.IntSlider(value=3); s.value'))\n"
+        "    companion.run('with w.Output(): 1 / 0')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "3\n"
+    assert "ZeroDivisionError" in done.stderr
