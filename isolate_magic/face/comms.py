@@ -230,9 +230,7 @@ def end(process: Process) -> None:
         return
     try:
         found.end()
-    except (
-        Exception
-    ):  # border: the kernel itself may be on its way out, and a death must be told all the same
+    except Exception:  # border: the kernel may be on its way out, and a death must be told all the same
         _log.warning("the widgets of companion %r could not be closed", process.name, exc_info=True)
 
 

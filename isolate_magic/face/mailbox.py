@@ -127,8 +127,14 @@ class Mailbox:
         """Wait until all that was posted is done; not inside a callback, which would wait for itself."""
         with self._lock:
             last = self._waiting[-1] if self._waiting else self.under_way
-        if last is not None and not self.process.talk.desk.within()[0]:
+        if last is None or self.process.talk.desk.within()[0]:
+            return
+        try:
             last.done.wait()
+        except KeyboardInterrupt:  # meant for what hangs
+            if self.under_way is not None and self.under_way.begun:
+                self.process.interrupt(self.under_way.number)
+            raise
 
     def _deliver(self) -> None:
         """Deliver the oldest letter (thread of the mailbox)."""

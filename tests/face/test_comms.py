@@ -361,6 +361,30 @@ def test_an_interrupt_ends_a_callback_and_nothing_else(page: Page, kernel: Kerne
     assert kernel.run("%%isolated\ns.value").result["text/plain"] == "4"
 
 
+def test_an_interrupt_of_a_cell_that_waits_for_a_callback_ends_the_callback(
+    page: Page, kernel: Kernel
+) -> None:
+    model = slider(
+        kernel,
+        "def endless(c):\n    print('began', flush=True)\n    while True: pass\ns.observe(endless, 'value')",
+    )
+    kernel.run(
+        "from threading import Thread\nfrom isolate_magic.face import comms\n(relay,) = comms.relays.values()\n"
+        "message = {'header': {}, 'content': {'data': {'method': 'update', 'state': {'value': 7}}}}\n"
+        f"message['content']['comm_id'] = {model!r}\n"
+        "moving = Thread(target=relay.twins[message['content']['comm_id']].handle_msg, args=(message,))\n"
+        "moving.start()\nwhile not (relay.mailbox.under_way and relay.mailbox.under_way.begun): pass"
+    )
+    sent = kernel.client.execute(
+        "print('waits', flush=True)\nget_ipython().run_cell_magic('isolated', '', '1')"
+    )
+    page.until("stream", sent)
+    kernel.manager.interrupt_kernel()
+    page.until_idle(sent)
+    kernel.run("moving.join()")
+    assert kernel.run("%%isolated\ns.value").result["text/plain"] == "7"
+
+
 def test_dragging_lags_little_more_than_in_the_main_session(page: Page, kernel: Kernel) -> None:
     there = slider(kernel, "l = w.Label()\ns.observe(lambda c: setattr(l, 'value', str(c.new)), 'value')")
     here = model_of(
