@@ -54,7 +54,10 @@ class AreaSink:
         """Show, update or clear a display."""
         with self._lock:
             data, metadata = content.get("data"), content.get("metadata")
-            if kind == "clear_output":
+            if kind == "error":
+                self._begin()
+                self._shown.append({"output_type": "error", **content})
+            elif kind == "clear_output":
                 self._clear = True
                 if content.get("wait") is not True:
                     self._begin()

@@ -181,8 +181,7 @@ class Relay:
         """Return the message that code of the companion belongs to just now."""
         if self._under is not None:
             return dict(self._under.copy().run(self.kernel.get_parent))
-        pinned = getattr(self._process.output.way(), "parent", None)  # of a cell in the background
-        return dict(pinned or self.kernel.get_parent())
+        return dict(_pinned(self._process.output.way()) or self.kernel.get_parent())
 
     def end(self) -> None:
         """Close all, and let the widgets that are shown say why."""
@@ -198,6 +197,13 @@ class Relay:
         for twin in list(self.twins.values()):
             twin.close()
         self.twins.clear()
+
+
+def _pinned(sink: Any) -> Any:
+    """Return the message of the cell in the background that a sink, or one behind it, shows output in."""
+    while (inner := getattr(sink, "sink", None) or getattr(sink, "target", None)) is not None:
+        sink = inner
+    return getattr(sink, "parent", None)
 
 
 def _buffers(content: dict[str, Any]) -> list[bytes]:
@@ -238,11 +244,13 @@ def shown(view: Any, display: str | None, cell: dict[str, Any]) -> dict[str, str
     """Take note that a widget of a companion is shown; return the display's id as `transient` has it.
 
     Args:
-        view: the body of the widget's MIME type.
+        view: the body of the widget's MIME type; None if nothing of the kind is shown.
         display: the id of the display, empty to get one; None for the value of a cell, which has none.
         cell: the header of the message that the cell came with.
     """
     model = view.get("model_id") if isinstance(view, dict) else None
+    if model is None:
+        return {}
     for one in list(relays.values()):
         if model in one.twins:
             return {"display_id": one.views.shown(str(model), display, cell)}

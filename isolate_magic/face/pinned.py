@@ -6,9 +6,8 @@ import secrets
 import sys
 from typing import Any
 
+from isolate_magic.face import comms, views
 from isolate_magic.face.tracebacks import card_of, lines_of
-
-_WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class PinnedSink:
@@ -16,13 +15,16 @@ class PinnedSink:
 
     Args:
         shell: the main session's `InteractiveShell`.
+
+    Attributes:
+        parent: the notebook's message that the cell came with; {} in a terminal.
     """
 
     def __init__(self, shell: Any) -> None:
         self.shell = shell
         self.kernel = getattr(shell, "kernel", None)
         self.number = shell.displayhook.prompt_count
-        self._parent = self.kernel.get_parent() if self.kernel is not None else {}
+        self.parent = self.kernel.get_parent() if self.kernel is not None else {}
         self._id = secrets.token_hex(16)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -42,21 +44,25 @@ class PinnedSink:
             if self.kernel is not None:
                 self._send(kind, {"wait": content.get("wait") is True})
             return
+        if kind == "error":
+            self._error(content)
+            return
         data, metadata = content.get("data"), content.get("metadata")
         if not isinstance(data, dict) or not data:
             return
         if self.kernel is None:
             self._print(kind, data)
             return
-        sent = {
-            "data": {mime: body for mime, body in data.items() if mime != _WIDGET},
-            "metadata": metadata if isinstance(metadata, dict) else {},
-        }
+        sent = {"data": data, "metadata": metadata if isinstance(metadata, dict) else {}}
+        header = self.parent.get("header", {})
         if kind == "execute_result":
             sent["execution_count"] = self.number
+            comms.shown(data.get(views.MIME), None, header)
         else:
             transient = content.get("transient")
-            sent["transient"] = transient if isinstance(transient, dict) else {}
+            transient = transient if isinstance(transient, dict) else {}
+            named = comms.shown(data.get(views.MIME), transient.get("display_id", ""), header)
+            sent["transient"] = {**transient, **named}
         self._send(kind, sent)
 
     def error(self, error: BaseException) -> None:
@@ -64,12 +70,14 @@ class PinnedSink:
         card = card_of(error)
         if card is not None:
             self.message("display_data", {"data": card})
-        lines = lines_of(error)
+        told = {"ename": type(error).__name__, "evalue": str(error), "traceback": lines_of(error)}
+        self._error(told)
+
+    def _error(self, told: dict[str, Any]) -> None:
         if self.kernel is None:
-            self.stream("stderr", "\n".join([*lines, ""]))
-            return
-        told = {"ename": type(error).__name__, "evalue": str(error), "traceback": lines}
-        self._send("error", told)
+            self.stream("stderr", "\n".join([*told.get("traceback", ()), ""]))
+        else:
+            self._send("error", told)
 
     def status(self, thing: Any, again: bool = False) -> None:
         """Show something that changes, and show it again in the same place; a terminal has no such place."""
@@ -100,4 +108,4 @@ class PinnedSink:
     def _send(self, kind: str, content: dict[str, Any], topic: str = "", parent: Any = None) -> None:
         kernel: Any = self.kernel
         ident = (topic or kind).encode()
-        kernel.session.send(kernel.iopub_socket, kind, content, parent=parent or self._parent, ident=ident)
+        kernel.session.send(kernel.iopub_socket, kind, content, parent=parent or self.parent, ident=ident)

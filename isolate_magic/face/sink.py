@@ -50,8 +50,7 @@ class ShellSink:
         elif kind in ("display_data", "update_display_data"):
             transient = content.get("transient")
             transient = transient if isinstance(transient, dict) else {}
-            if views.MIME in data:
-                transient = {**transient, **self._note(data, transient.get("display_id", ""))}
+            transient = {**transient, **self._note(data, transient.get("display_id", ""))}
             self.shell.display_pub.publish(
                 data=data,
                 metadata=metadata,
@@ -61,8 +60,7 @@ class ShellSink:
 
     def _result(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Show the value of a cell under the main session's own prompt number."""
-        if views.MIME in data:
-            self._note(data, None)
+        self._note(data, None)
         hook = self.shell.displayhook
         hook.start_displayhook()
         hook.write_output_prompt()
@@ -83,6 +81,6 @@ class ShellSink:
         )
 
     def _note(self, data: dict[str, Any], display: str | None) -> dict[str, str]:
-        """Take note that a widget is shown; return the display's id as `transient` has it."""
+        """Take note of a widget that is shown; return the display's id as `transient` has it."""
         cell = getattr(self.shell.display_pub, "parent_header", {})
-        return comms.shown(data[views.MIME], display, cell)
+        return comms.shown(data.get(views.MIME), display, cell)

@@ -77,4 +77,6 @@ class Views:
             "transient": {"display_id": view.display} if view.display else {},
         }
         kernel = self._kernel
-        kernel.session.send(kernel.iopub_socket, kind, content, parent=view.cell, ident=kernel._topic(kind))
+        # An update finds its place by its id. nbclient heeds those only that name the cell under way.
+        parent = kernel.get_parent() if view.display else view.cell
+        kernel.session.send(kernel.iopub_socket, kind, content, parent=parent, ident=kernel._topic(kind))

@@ -115,8 +115,9 @@ def said(messages: list[dict[str, Any]]) -> str:
 
 
 def count(kernel: Kernel) -> int:
-    """Count the comms that the main kernel knows."""
-    return int(kernel.run("len(manager.comms)").result["text/plain"])
+    """Count the comms that the main kernel knows, but for its own widgets: a crash card has some."""
+    code = "from ipywidgets.widgets.widget import _instances\nlen(manager.comms.keys() - _instances.keys())"
+    return int(kernel.run(code).result["text/plain"])
 
 
 # ---------------------------------------------------------------- both ways
@@ -550,3 +551,32 @@ def test_without_ipython_nothing_is_relayed_and_errors_of_output_widgets_are_pri
     )
     assert done.stdout == "3\n"
     assert "ZeroDivisionError" in done.stderr
+
+
+# ---------------------------------------------------------------- a cell in the background
+
+
+def test_widgets_of_a_background_cell_belong_to_it(page: Page, kernel: Kernel) -> None:
+    sent = kernel.client.execute(
+        "%%isolated -b\nout = w.Output()\nwith out:\n    print('inside')\n    1 / 0\ndisplay(out)\ns = w.IntSlider()\ns"
+    )
+    named = page.until("comm_msg")["content"]["data"]["state"]["msg_id"]
+    assert named == sent
+    assert page.until("stream", sent)["content"]["text"].startswith("inside")
+    assert page.until("error", sent)["content"]["ename"] == "ZeroDivisionError"
+    shown = page.until("display_data", sent)["content"]
+    while VIEW not in shown["data"]:
+        shown = page.until("display_data", sent)["content"]
+    assert VIEW in page.until("execute_result", sent)["content"]["data"]
+    kernel.run("%isolate result")
+    kernel.client.execute("%isolate stop")
+    updated = page.until("update_display_data")["content"]
+    while "stopped" not in updated["data"]["text/plain"]:
+        updated = page.until("update_display_data")["content"]
+    assert updated["transient"] == {"display_id": shown["transient"]["display_id"]}
+
+
+def test_a_background_cell_cannot_ask(kernel: Kernel) -> None:
+    kernel.run("%%isolated -b\ninput()")
+    cell = kernel.run("%isolate result", allow_stdin=True, stdin_hook=lambda message: None)
+    assert "from a cell that runs in the foreground" in cell.error
