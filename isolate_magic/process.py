@@ -39,6 +39,7 @@ from isolate_magic.watch import watch
 
 _REASON = 2000  # characters, some of which may be the companion's
 _LAST_WORDS = 1.0  # seconds for the Python stack of who hangs and is killed; on an idle machine it takes 1 ms
+_DUMP = f"SIG{int(DUMP_SIGNAL)}"
 _LOOK = 0.02  # seconds between two looks whether it is written
 
 
@@ -272,6 +273,8 @@ class Process:
             self.lane.drain()
         kind, reason, name, code = autopsy.cause(ended.get("status"))
         struck = ended.get("why")
+        if name == _DUMP and self.why is not None:  # it was so young that it did not know the signal
+            name = "SIGKILL"
         if struck:
             kind, reason = struck["kind"], struck["reason"]
         elif name == "SIGKILL" and self.why is not None:

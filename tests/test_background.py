@@ -298,3 +298,12 @@ def test_an_interrupt_that_works_says_nothing(
     companion.run("import time\ntime.sleep(1.2)")
     assert capsys.readouterr().err == ""
     assert before in ("", f"{LINE.format(companion.name)}\n")
+
+
+def test_one_that_is_killed_as_soon_as_it_is_there_was_killed_on_request(companion: Companion) -> None:
+    for _ in range(20):
+        companion.start()
+        companion.kill()
+        assert companion.crash is not None
+        assert (companion.crash.kind, companion.crash.reason) == ("kill", "killed on request")
+        assert companion.crash.signal == "SIGKILL"
