@@ -71,14 +71,20 @@ class Share:
 
 
 def shares(paths: list[Path], count: int) -> list[list[Path]]:
-    """Part modules into shares that take about the same time."""
+    """Part modules into shares that take about the same time; those of the browser stay together."""
+    together = [path for path in paths if path.parent.name == "browser"]
+    groups = [[path] for path in paths if path not in together] + [together]
     found: list[list[Path]] = [[] for _ in range(count)]
     load = [0] * count
-    for path in sorted(paths, key=lambda path: -HEAVY.get(path.stem, 5)):
+    for group in sorted(groups, key=lambda group: -_seconds(group)):
         least = load.index(min(load))
-        found[least].append(path)
-        load[least] += HEAVY.get(path.stem, 5)
+        found[least] += group
+        load[least] += _seconds(group)
     return found
+
+
+def _seconds(group: list[Path]) -> int:
+    return sum(HEAVY.get(path.stem, 15 if path.parent.name == "browser" else 5) for path in group)
 
 
 if __name__ == "__main__":
