@@ -141,9 +141,7 @@ class Zygote:
             before = set(_children())
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            for left in set(_children()) - before:  # what it had forked, which is ours now
-                os.kill(left, signal.SIGKILL)
-                os.waitpid(left, 0)
+            _end(set(_children()) - before)  # what it had forked, which is ours now
         else:
             self.children.add(pid)
             self.supervisors[told["pid"]] = (pid, ours)
@@ -228,6 +226,16 @@ def _children() -> list[int]:
             return [int(pid) for pid in children.read().split()]
     except OSError:  # a kernel without CONFIG_PROC_CHILDREN
         return []
+
+
+def _end(pids: set[int]) -> None:
+    """Kill children and collect them: each as it goes, since a namespace's init waits for what is in it."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + _PATIENCE
+    while pids and time.monotonic() < deadline:
+        pids = {pid for pid in pids if not os.waitpid(pid, os.WNOHANG)[0]}
+        time.sleep(0.001 if pids else 0)
 
 
 def _filters(pid: int) -> int:

@@ -11,11 +11,10 @@ from browser.lab import CHROMIUM, FLAGS, Notebook, Server
 from playwright import sync_api
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Give a headless Chromium."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (apt-get install chromium): JupyterLab itself is not tested")
+    """Give a headless Chromium; while there is one, asyncio takes Playwright's loop for a running one."""
+    _need_chromium()
     with sync_api.sync_playwright() as started:
         made = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield made
@@ -23,8 +22,9 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def server(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Give a JupyterLab."""
+    _need_chromium()
     made = Server(tmp_path_factory.mktemp("notebooks"))
     yield made
     made.close()
@@ -57,3 +57,8 @@ def opened(browser: Any, server: Server) -> Iterator[Callable[[str], Notebook]]:
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder for screenshots."""
     return tmp_path_factory.mktemp("pictures")
+
+
+def _need_chromium() -> None:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (apt-get install chromium): JupyterLab itself is not tested")
