@@ -97,7 +97,7 @@ class Host:
         process: Any = SimpleNamespace(
             name="fuzz", pid=os.getpid(), poll=poll, trusted=False, pidfd=-1, report=None, output=output,
             kill=lambda *_: None, dead=lambda _: True, pump=lambda: False, looking=False, zygote=None,
-            interrupt=lambda _: None,
+            interrupt=lambda _: None, curve=SimpleNamespace(wake=lambda: None),
         )  # fmt: skip
         self.talk = _Talk(process, self.sock, self.door)
         self.talk.told = self.described

@@ -123,11 +123,17 @@ class Notebook:
         self.page = browser.new_page(viewport={"width": 1280, "height": 900})
         self.console: list[str] = []
         self.page.on("console", lambda message: self.console.append(message.text))
+        self.page.add_locator_handler(self.page.locator(".jp-Dialog"), self._answer)
         # A workspace of its own, or else the notebooks of other tests would open beside it.
         place = f"lab/workspaces/{Path(name).stem}/tree" if server.app == "jupyterlab" else "notebooks"
         self.page.goto(f"{server.url}/{place}/{name}")
         self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=_PATIENCE * 1000)
         self.page.wait_for_function(_IDLE, timeout=_PATIENCE * 1000)
+
+    def _answer(self, dialog: Any) -> None:
+        """Agree to what JupyterLab asks in between, such as which kernel to use, and keep what it was."""
+        self.console.append(f"dialog: {dialog.inner_text()}")
+        dialog.locator(".jp-mod-accept").click()
 
     def cell(self, number: int) -> Any:
         """Return a code cell, counted from 0; -1 is the last."""
