@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from isolate_magic.variables import Variable, variables
 
 if TYPE_CHECKING:
     from isolate_magic.process import Process
+
+_log = logging.getLogger(__name__)
 
 
 class Asked:
@@ -90,7 +93,12 @@ class Asked:
             process.seen.name(process.talk.ask("after_cell"))
         except ProcessTerminationError:  # whoever uses it next is told
             return
-        process.rested = process.talk.latest
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # border: its word; a SystemExit of its choice would end this session
+            _log.warning("companion %r has failed in what follows a cell", process.name)
+        finally:
+            process.rested = process.talk.latest  # whatever came of it, it is not asked for the same again
 
     def logs(self) -> str:
         """Return its last output, at most some 64 KiB."""

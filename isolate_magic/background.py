@@ -11,6 +11,7 @@ from typing import Any
 from isolate_magic import output
 from isolate_magic.crew import Crew
 from isolate_magic.errand import Errand
+from isolate_magic.errors import text_of
 from isolate_magic.interrupts import in_main_thread
 from isolate_magic.watch import watch
 
@@ -96,7 +97,7 @@ class Background(futures.Future[Any]):
         error = self.exception()
         if error is None:
             return f"done in {_seconds(self._took)}"
-        reason = " ".join(str(error).split())[:_REASON]
+        reason = " ".join(text_of(error).split())[:_REASON]
         return f"failed after {_seconds(self._took)}: {type(error).__name__}{f': {reason}' if reason else ''}"
 
     def __repr__(self) -> str:

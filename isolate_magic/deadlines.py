@@ -43,7 +43,7 @@ class Deadline:
         self._talk = talk
         self._number = number
         self._name = name
-        self._seconds = ANSWER[name]
+        self._seconds = min(ANSWER[name], talk.process.policy.wall or ANSWER[name])
         self._alarm = watch().later(self._seconds, self._look)
 
     def _look(self) -> None:

@@ -187,3 +187,13 @@ class NotSupported(IsolateError):
     """Say that something is not possible here, why, and what to do instead."""
 
     __module__ = "isolate_magic"
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an error, also where `str` fails: of a number with too many digits, for instance."""
+    try:
+        return str(error)
+    except (
+        Exception
+    ):  # border: the arguments are a companion's, and an error of the user's may have `__str__`
+        return "(its text cannot be shown)"

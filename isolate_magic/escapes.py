@@ -18,21 +18,21 @@ from collections.abc import Sequence
 GUTTER = "\u258f"
 RESET = "\x1b[0m"
 _LINES = 256 << 10  # a traceback longer than this is cut in its middle
-_INVISIBLE = (
+INVISIBLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
     "\u3164\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff"
 )
 _CONTROL = "\x00-\x1f\x7f-\x9f"
 _BREAKS = "\u2028\u2029"  # line feeds to a browser, nothing to a terminal
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_HIDDEN = re.compile(f"[{_INVISIBLE}]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_HIDDEN = re.compile(f"[{INVISIBLE}]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _TOKEN = re.compile(
-    rf"(?P<plain>(?:[^{_CONTROL}{_INVISIBLE}{_BREAKS}]|\t)+)"
+    rf"(?P<plain>(?:[^{_CONTROL}{INVISIBLE}{_BREAKS}]|\t)+)"
     rf"|(?P<feed>[\n{_BREAKS}])|(?P<back>\r)"
     r"|(?P<csi>(?:\x1b\[|\x9b)[0-?]{0,64}[ -/]{0,8}[@-~])"
     r"|(?P<string>\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])"
     r"|(?P<escape>\x1b[ -/]{0,8}[0-~])"
-    rf"|(?P<invisible>[{_INVISIBLE}]+)|(?P<other>.)",
+    rf"|(?P<invisible>[{INVISIBLE}]+)|(?P<other>.)",
     re.DOTALL,
 )
 _PARTIAL = re.compile(r"(?:(?:\x1b\[|\x9b)[0-?]{0,64}[ -/]{0,8}|\x1b[ -/]{0,8})\Z")

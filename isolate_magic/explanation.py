@@ -12,6 +12,7 @@ import socket
 from typing import Any
 
 from isolate_magic import fence, quantities, refusals, spawner
+from isolate_magic.errors import text_of
 from isolate_magic.policy import Policy
 
 _AWAY = (errno.EACCES, errno.ENOENT, errno.EROFS, errno.EXDEV, errno.ENOTDIR)
@@ -39,14 +40,14 @@ def explain(error: BaseException, policy: Policy) -> str | None:
     """
     if isinstance(error, MemoryError):
         return _limit(policy, "memory", "there is no more memory")
-    if isinstance(error, RuntimeError) and str(error).startswith(_THREAD):
+    if isinstance(error, RuntimeError) and text_of(error).startswith(_THREAD):
         return _limit(policy, "threads", "there are no more threads") or _limit(
             policy, "processes", "there are no more processes and threads"
         )
     if not isinstance(error, OSError):
         return None
     if isinstance(error, socket.gaierror) or error.errno is None:
-        said = str(error)[-_LONGEST:]
+        said = text_of(error)[-_LONGEST:]
         lost = isinstance(error, socket.gaierror) or _NO_ROAD_SAID.search(said)
         return _network(policy) if lost else None
     return _limited(error, policy) or _refused(error, policy)

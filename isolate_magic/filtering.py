@@ -142,6 +142,8 @@ class Filtered:
             return
         self._charge(cost)
         self._last = ""
+        if kind == "execute_result" and not self._running:
+            kind = "display_data"  # no value of the cell of the session that runs now
         shown: dict[str, Any] = {"data": data, "metadata": metadata, "transient": self._transient(theirs)}
         if kind == "execute_result":
             shown["execution_count"] = _count(content.get("execution_count"))

@@ -178,6 +178,8 @@ class Inbox(Peer):
         """Show an output, or take back what we lent."""
         try:
             if type(frame) is f.Event:
+                if not self.process.trusted:
+                    weight.check_json(frame.content)
                 self.process.output.event(frame.barrier, frame.kind, frame.content)
             elif type(frame) is f.Release:
                 self._freed += self.lent.drop(frame.drops)

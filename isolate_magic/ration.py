@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from isolate_magic.errors import TransferError
+from isolate_magic.escapes import INVISIBLE
 from isolate_magic.link.description import Description
 
 TEXT = 100_000
@@ -32,6 +33,7 @@ _ACTED_ON = re.compile(
     r"\x1b\[[0-9;]{0,30}m"
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+_UNSEEN = re.compile(rf"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{INVISIBLE}]")
 
 
 def tidy(text: str, most: int = TEXT) -> str:
@@ -51,8 +53,12 @@ def _shown(found: re.Match[str]) -> str:
 
 
 def label(text: str) -> str:
-    """Return the name of an object, as it is shown in messages."""
-    return tidy(text[:_LABEL])
+    """Return the name of an object, as it is shown in messages: one line, without colours."""
+    return _UNSEEN.sub(_escaped, text[:_LABEL])
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
 
 
 def lines(told: tuple[str, ...], trusted: bool) -> tuple[str, ...]:

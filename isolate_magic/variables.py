@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from isolate_magic.ration import tidy
+from isolate_magic.ration import label
 
 MOST = 1000
 """Most names that are told of; the companion says so where there are more."""
@@ -35,7 +35,7 @@ def variables(talk: Any) -> list[Variable]:
     Args:
         talk: the conversation with it.
     """
-    show: Callable[[str], str] = str if talk.process.trusted else tidy
+    show: Callable[[str], str] = str if talk.process.trusted else label
 
     def read(told: Any) -> list[Variable]:
         if type(told) is not tuple or len(told) > MOST:

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any
 
+from isolate_magic.errors import text_of
 from isolate_magic.report import CrashReport
 from isolate_magic.watch import watch
 
@@ -84,11 +85,11 @@ class AreaSink:
     def error(self, error: BaseException) -> None:
         """Show an error with the traceback that came with it, and the report of a death."""
         report: CrashReport | None = getattr(error, "report", None)
-        lines = error.__dict__.get("_isolate_lines_") or [f"{type(error).__name__}: {error}"]
+        lines = error.__dict__.get("_isolate_lines_") or [f"{type(error).__name__}: {text_of(error)}"]
         if report is not None:
             self.message("display_data", {"data": {"text/plain": str(report), "text/html": _folded(report)}})
         with self._lock:
-            told = {"ename": type(error).__name__, "evalue": str(error), "traceback": list(lines)}
+            told = {"ename": type(error).__name__, "evalue": text_of(error), "traceback": list(lines)}
             self._shown.append({"output_type": "error", **told})
 
     def finish(self) -> None:

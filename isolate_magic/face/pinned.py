@@ -6,6 +6,7 @@ import secrets
 import sys
 from typing import Any
 
+from isolate_magic.errors import text_of
 from isolate_magic.face import comms, views
 from isolate_magic.face.tracebacks import card_of, lines_of
 
@@ -70,7 +71,7 @@ class PinnedSink:
         card = card_of(error)
         if card is not None:
             self.message("display_data", {"data": card})
-        told = {"ename": type(error).__name__, "evalue": str(error), "traceback": lines_of(error)}
+        told = {"ename": type(error).__name__, "evalue": text_of(error), "traceback": lines_of(error)}
         self._error(told)
 
     def _error(self, told: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from isolate_magic.errors import IsolateError, ProcessTerminationError
+from isolate_magic.errors import IsolateError, ProcessTerminationError, text_of
 from isolate_magic.face import card
 
 
@@ -40,7 +40,7 @@ def lines_of(error: BaseException) -> list[str]:
     lines = error.__dict__.get("_isolate_lines_")
     if lines and not isinstance(error, IsolateError):
         return list(lines)
-    return [f"{type(error).__name__}: {error}"]
+    return [f"{type(error).__name__}: {text_of(error)}"]
 
 
 def card_of(error: BaseException) -> dict[str, Any] | None:
@@ -53,7 +53,7 @@ def card_of(error: BaseException) -> dict[str, Any] | None:
 
 def _syntax_error(error: SyntaxError) -> IsolateError:
     """Return an error of the same name; IPython would look for a real SyntaxError's line in our code."""
-    return type("SyntaxError", (IsolateError,), {})(str(error))  # type: ignore[no-any-return]
+    return type("SyntaxError", (IsolateError,), {})(text_of(error))  # type: ignore[no-any-return]
 
 
 def _shorten(error: Any, lines: list[str]) -> None:

@@ -7,6 +7,8 @@ Large bytes, arrays and columns lie beside a frame and do not count here.
 
 from __future__ import annotations
 
+import re
+
 from isolate_magic.errors import TransferError
 
 MOST = 256 << 20
@@ -15,6 +17,8 @@ MOST = 256 << 20
 # The first bytes of arrays and maps in msgpack (github.com/msgpack/msgpack, spec.md): each begins an object.
 _HEADS = bytes((*range(0x80, 0xA0), *range(0xDC, 0xE0)))
 _OBJECT = 128
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
+_SMALL = 1 << 20  # bytes of JSON beside its texts
 _PLACE = 9  # a number of one byte takes that and a place in a tuple
 
 
@@ -33,3 +37,17 @@ def check(body: bytes) -> None:
             "much from a companion that is not trusted: put numbers into an array, rows into a DataFrame, or "
             "copy a part at a time"
         )
+
+
+def check_json(body: bytes) -> None:
+    """Raise ValueError for JSON of so many small parts that it could become much memory; texts are none."""
+    if len(body) <= _SMALL:
+        return
+    small = place = 0
+    for found in _TEXT.finditer(body):
+        small += 8 + found.start() - place
+        place = found.end()
+        if small > _SMALL:
+            break
+    if small + len(body) - place > _SMALL:
+        raise ValueError(f"{len(body) / 2**20:.1f} MiB of JSON in small parts")
