@@ -93,9 +93,7 @@ class Asked:
             process.seen.name(process.talk.ask("after_cell"))
         except ProcessTerminationError:  # whoever uses it next is told
             return
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # border: its word; a SystemExit of its choice would end this session
+        except BaseException:  # border: its word, or the user's interrupt, which is for this one alone
             _log.warning("companion %r has failed in what follows a cell", process.name)
         finally:
             process.rested = process.talk.latest  # whatever came of it, it is not asked for the same again

