@@ -193,7 +193,5 @@ def text_of(error: BaseException) -> str:
     """Return the text of an error, also where `str` fails: of a number with too many digits, for instance."""
     try:
         return str(error)
-    except (
-        Exception
-    ):  # border: the arguments are a companion's, and an error of the user's may have `__str__`
+    except Exception:  # border: the arguments are a companion's, and `__str__` may be the user's
         return "(its text cannot be shown)"

@@ -15,7 +15,7 @@ from isolate_magic.escapes import clean, plain
 from isolate_magic.link import answers
 from isolate_magic.link.answers import LONGEST, MOST, Completed, Match
 
-_LISTS = 256  # of matches, that are kept
+_LISTS = 64  # of matches, that are kept
 _TEXTS = 64  # about objects
 _LONG = 1 << 20  # characters in all names together
 _FRAGMENT = re.compile(r"[^\W\d]\w*$")

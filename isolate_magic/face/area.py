@@ -15,6 +15,7 @@ from isolate_magic.report import CrashReport
 from isolate_magic.watch import watch
 
 _MOST = 1 << 20  # characters of text; what comes after is counted
+_PIECE = 200  # characters that a turn from stdout to stderr counts for
 _DISPLAYS = 100
 _EVERY = 0.1  # seconds between two updates, each of which sends everything
 
@@ -48,6 +49,7 @@ class AreaSink:
             if last.get("name") == name:
                 last["text"] += text
             elif text:
+                self._size += _PIECE
                 self._shown.append({"output_type": "stream", "name": name, "text": text})
             self._later()
 
