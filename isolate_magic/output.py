@@ -181,7 +181,9 @@ class Output:
         self.token = token
         self.streams = (Stream("stdout", out), Stream("stderr", err))
         self.passed = 0
-        self.events: dict[int, tuple[str, dict[str, Any]]] = {}
+        self.events: dict[
+            int, tuple[str, bytes]
+        ] = {}  # as they came: read, they may be twenty times as large
         self.cells: list[Source] = []
         self.gate: Gate | None = None
         self.relay: Callable[[str, dict[str, Any]], None] | None = None  # takes what comms say
@@ -215,7 +217,7 @@ class Output:
         if number <= self.passed:
             self._message(kind, parsed)
             return
-        self.events[number] = (kind, parsed)
+        self.events[number] = (kind, content)
         self._waiting += len(content)
         if len(self.events) > 1000 or self._waiting > _MOST:
             self.settle()
@@ -232,7 +234,7 @@ class Output:
             for stream in self.streams:
                 self._text(stream, stream.take(self.token, self.passed, True), True)
             for number in sorted(self.events):
-                self._message(*self.events.pop(number))
+                self._due(number)
                 self.passed = max(self.passed, number)
         self._waiting = 0
 
@@ -256,7 +258,7 @@ class Output:
             if kind == b"e":
                 if number not in self.events:
                     return
-                self._message(*self.events.pop(number))
+                self._due(number)
                 self._waiting = 0 if not self.events else self._waiting
             self.passed = number
 
@@ -268,6 +270,11 @@ class Output:
                 self.way().stream(stream.name, text)
             except Exception:  # border: the sink is the user's, and its trouble is none of the companion's
                 _log.warning("output of a companion could not be shown", exc_info=True)
+
+    def _due(self, number: int) -> None:
+        """Show a display that has waited for its place."""
+        kind, content = self.events.pop(number)
+        self._message(kind, json.loads(content))
 
     def _message(self, kind: str, content: dict[str, Any]) -> None:
         try:

@@ -67,7 +67,7 @@ def guest() -> Iterator[Companion]:
 def distrusted(companion: Companion) -> Companion:
     companion.run(PRELUDE)
     assert companion._process is not None
-    companion._process.trusted = False
+    companion._process.trusted = companion._process.box._trusted = False
     return companion
 
 

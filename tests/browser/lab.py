@@ -123,7 +123,8 @@ class Notebook:
         self.page = browser.new_page(viewport={"width": 1280, "height": 900})
         self.console: list[str] = []
         self.page.on("console", lambda message: self.console.append(message.text))
-        self.page.add_locator_handler(self.page.locator(".jp-Dialog"), self._answer)
+        self._greeting: Any = self.page.locator(".jp-Dialog")  # what it may ask until the first cell has run
+        self.page.add_locator_handler(self._greeting, self._answer)
         # A workspace of its own, or else the notebooks of other tests would open beside it.
         place = f"lab/workspaces/{Path(name).stem}/tree" if server.app == "jupyterlab" else "notebooks"
         self.page.goto(f"{server.url}/{place}/{name}")
@@ -156,6 +157,9 @@ class Notebook:
         except sync_api.TimeoutError:  # the kernel was not connected yet, though the page says so
             self.cell(number).locator(".cm-content").click()
             self.page.keyboard.press("Shift+Enter")
+        if self._greeting is not None:
+            self.page.remove_locator_handler(self._greeting)
+            self._greeting = None
         return number
 
     def wait(self, number: int, seconds: float = _PATIENCE) -> None:
