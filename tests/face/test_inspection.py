@@ -151,7 +151,7 @@ def test_a_working_companion_tells_what_it_has_told_before(kernel: Kernel) -> No
         assert "Held." in hint(kernel, "held")
         assert "Held." in hint(kernel, "%%isolated -c works\nheld")
         assert hint(kernel, "%%isolated -c works\nother") == ""
-        assert time.monotonic() - begun < 3 * 0.3
+        assert time.monotonic() - begun < 10
     finally:
         kernel.run("get_companion('works').interrupt(); job.join()")
 
