@@ -20,7 +20,6 @@ _CELL = re.compile(r"<ipython-input-(\d+)-[0-9a-f]+>")
 _BELOW = ("isolate_magic/child/", "isolate_magic/link/", "IPython/core/interactiveshell.py")
 _AROUND = 3  # lines of a cell above the one that failed, and below
 _WIDE = 300
-_DRAWN = 0.25  # seconds
 _NAMES = {
     "SIGSEGV": "segmentation fault",
     "SIGABRT": "abort",
@@ -120,9 +119,8 @@ def _file_line(file: str, number: int) -> str:
 
 
 def curve(samples: Iterable[Sequence[float]]) -> tuple[tuple[float, int], ...]:
-    """Return memory over time without what is nothing; () for a life too short to draw."""
-    points = [(float(when), int(size)) for when, size in samples if size > 0]
-    return tuple(points) if points and points[-1][0] - points[0][0] >= _DRAWN else ()
+    """Return memory over time without what is nothing."""
+    return tuple((float(when), int(size)) for when, size in samples if size > 0)
 
 
 def oom_kills() -> int:

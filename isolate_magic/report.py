@@ -20,6 +20,8 @@ _MEANINGS = {
     "SIGXCPU": "it used more processor time than `ulimit -t` allows",
 }
 
+_DRAWN = 0.25  # seconds; a shorter curve tells nothing
+
 
 @dataclass(frozen=True)
 class StackFrame:
@@ -86,7 +88,7 @@ class CrashReport:
         native: the functions of compiled code above it, innermost first; empty if they could not be had.
         stderr: its last lines on stderr.
         peak_memory: most resident memory it ever had, in bytes; None if unknown.
-        curve: its memory, as pairs of seconds since the start and bytes; empty if it lived too shortly.
+        curve: its memory, as pairs of seconds since the start and bytes; empty if nobody looked.
         memory_limit: what it was allowed to use, in bytes, or None.
         lifetime: how long it lived, in seconds.
         time: when it died, as `time.time` counts.
@@ -136,7 +138,7 @@ class CrashReport:
     @property
     def about_curve(self) -> str:
         """Tell the memory before death in words; "" if nobody has looked."""
-        if len(self.curve) < 2:
+        if len(self.curve) < 2 or self.curve[-1][0] - self.curve[0][0] < _DRAWN:
             return ""
         (begin, first), (end, last) = self.curve[0], self.curve[-1]
         limit = f", limit {sparkline.size(self.memory_limit)}" if self.memory_limit else ""

@@ -90,7 +90,9 @@ def _folded(title: str, lines: list[str], says: str) -> str:
 
 
 def _memory(report: CrashReport) -> str:
-    drawn = sparkline.svg(report.curve, report.memory_limit, "memory before death")
+    drawn = (
+        sparkline.svg(report.curve, report.memory_limit, "memory before death") if report.about_curve else ""
+    )
     if not drawn:
         return ""
     told = f'<span style="{_FAINT}">{_esc(report.about_curve)}</span>'
