@@ -13,6 +13,7 @@ from isolate_magic.crew import Crew
 from isolate_magic.errand import Errand
 from isolate_magic.errors import text_of
 from isolate_magic.interrupts import in_main_thread
+from isolate_magic.link.peer import GLANCE
 from isolate_magic.watch import watch
 
 _QUIET = 1.0  # seconds that somebody waits in silence
@@ -180,7 +181,8 @@ class Queue:
             return
         alarm = watch().later(_QUIET, lambda: self._say(handle))
         try:
-            futures.wait([handle])
+            while futures.wait([handle], GLANCE).not_done:
+                pass
         finally:
             alarm.cancel()
 

@@ -12,7 +12,7 @@ from isolate_magic.desk import Desk
 from isolate_magic.errors import DEATHS, ProcessTerminationError, TransferError
 from isolate_magic.link import frames as f
 from isolate_magic.link import values, weight
-from isolate_magic.link.peer import Peer, Slot
+from isolate_magic.link.peer import GLANCE, Peer, Slot
 from isolate_magic.link.refs import Lent
 from isolate_magic.revival import Revival
 
@@ -91,7 +91,9 @@ class Inbox(Peer):
 
     def _sleep(self) -> Any:
         self.process.curve.wake()
-        return self.process.poll.poll()
+        while not (ready := self.process.poll.poll(GLANCE * 1000)):
+            pass
+        return ready
 
     def _fetched(self, spilled: f.Spilled) -> Any:
         """Return the frame that was too large for a packet."""

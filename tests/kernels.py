@@ -49,26 +49,41 @@ class Cell:
 
 
 class Kernel:
-    """Start a kernel as Jupyter does and run cells in it."""
+    """Start a kernel as Jupyter does and run cells in it.
 
-    def __init__(self) -> None:
+    Args:
+        first: a cell that it runs first, also when it is started anew because a cell did not end.
+    """
+
+    def __init__(self, first: str = "") -> None:
+        self.first = first
         self.manager = KernelManager(
             kernel_cmd=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         )
         self.manager.start_kernel(stderr=subprocess.DEVNULL)
         self.client = self.manager.blocking_client()
         self.client.start_channels()
+        self._begin()
+
+    def _begin(self) -> None:
         self.client.wait_for_ready(timeout=60)
+        if self.first:
+            assert self.run(self.first).status == "ok"
 
     def run(self, code: str, timeout: float = 60, **kwargs: Any) -> Cell:
-        """Run a cell to its end."""
+        """Run a cell to its end; a kernel that cannot is started anew, so that only one test pays for it."""
         cell = Cell({})
 
         def take(message: dict[str, Any]) -> None:
             if message["msg_type"] not in ("status", "execute_input"):
                 cell.messages.append((message["msg_type"], message["content"]))
 
-        reply = self.client.execute_interactive(code, output_hook=take, timeout=timeout, **kwargs)
+        try:
+            reply = self.client.execute_interactive(code, output_hook=take, timeout=timeout, **kwargs)
+        except TimeoutError:
+            self.manager.restart_kernel(now=True)
+            self._begin()
+            raise
         cell.reply = reply["content"]
         return cell
 

@@ -2,14 +2,18 @@
 
 Most tests wait for processes, so three shares take a third of the time of one on two cores. What measures time
 or memory runs by itself afterwards. What has failed is run once more by itself, and named: a test that passes
-only then has met a busy machine, or a fault that is rare, and either wants to be looked at.
+only then has met a busy machine, or a fault that is rare, and either wants to be looked at. A share that hangs,
+where no time limit of a test reaches it, is ended with the stacks of its threads and treated alike.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 TESTS = Path(__file__).parent
@@ -24,6 +28,8 @@ HEAVY = {
 }  # fmt: skip
 """Seconds that some modules take; the others take about five."""
 FAILED, INTERRUPTED = 1, 2  # exit statuses of pytest
+SILENT = 660.0
+"""Seconds without a word after which a share hangs: more than the longest time limit of a test."""
 
 
 def main() -> int:
@@ -37,7 +43,7 @@ def main() -> int:
         runs.append(Share(alone, f"{folder}/alone"))
         statuses.append(runs[-1].wait())
         return max(
-            run.again(status) if status in (FAILED, INTERRUPTED) else status
+            run.again(status) if status in (FAILED, INTERRUPTED, -signal.SIGABRT) else status
             for run, status in zip(runs, statuses, strict=True)
         )
 
@@ -51,17 +57,33 @@ class Share:
     """
 
     def __init__(self, paths: list[Path], folder: str) -> None:
-        self.command = [sys.executable, "-m", "pytest", *sys.argv[1:], f"--basetemp={folder}"]
+        self.command = [
+            sys.executable,
+            "-X",
+            "faulthandler",
+            "-m",
+            "pytest",
+            *sys.argv[1:],
+            f"--basetemp={folder}",
+        ]
         self.command += ["-p", "cacheprovider", "-o", f"cache_dir={folder}-cache", *map(str, paths)]
         self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115  # as long as the process
         self.process = subprocess.Popen(self.command, stdout=self.output, stderr=subprocess.STDOUT)
 
     def wait(self) -> int:
         """Print all that it says when it has ended; return its exit status."""
-        status = self.process.wait()
+        while (status := self._poll()) is None:
+            if time.time() - os.fstat(self.output.fileno()).st_mtime > SILENT:
+                self.process.send_signal(signal.SIGABRT)  # faulthandler writes all stacks
         self.output.seek(0)
         print(self.output.read(), flush=True)
         return status
+
+    def _poll(self) -> int | None:
+        try:
+            return self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return None
 
     def again(self, status: int) -> int:
         """Run what has failed once more, or everything if it was interrupted; return the exit status."""

@@ -7,7 +7,6 @@ import collections.abc as abc
 import contextlib
 import gc
 import inspect
-import os
 import signal
 import threading
 import time
@@ -911,7 +910,7 @@ def test_a_keyboardinterrupt_of_the_main_session_interrupts_what_its_loop_awaits
             companion.aio.run("import time\nprint('go')\nwhile True: time.sleep(0.01)")
         )
         await eventually(lambda: "go" in companion.logs())
-        loop.call_soon(os.kill, os.getpid(), signal.SIGINT)
+        loop.call_soon(signal.raise_signal, signal.SIGINT)
         await task
 
     with pytest.raises(KeyboardInterrupt):

@@ -26,7 +26,8 @@ hang()
 
 
 def interrupt_me() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    """Interrupt the main thread itself: a signal of this very process may go to the thread that sends it."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def when(condition: Callable[[], object], act: Callable[[], object]) -> threading.Thread:

@@ -18,6 +18,7 @@ from jupyter_client.jsonutil import json_default
 
 from isolate_magic.crew import Crew
 from isolate_magic.errors import IsolateError
+from isolate_magic.link.peer import GLANCE
 from isolate_magic.process import Process
 
 _MOST = 1000  # messages that wait; merged ones count once
@@ -121,7 +122,8 @@ class Mailbox:
             if not letter.begun:
                 raise
             self.process.interrupt(letter.number)
-            letter.done.wait()  # the companion shows where it was; another interrupt ends this too
+            while not letter.done.wait(GLANCE):
+                pass  # the companion shows where it was; another interrupt ends this too
 
     def settle(self) -> None:
         """Wait until all that was posted is done; not inside a callback, which would wait for itself."""
@@ -130,7 +132,8 @@ class Mailbox:
         if last is None or self.process.talk.desk.within()[0]:
             return
         try:
-            last.done.wait()
+            while not last.done.wait(GLANCE):
+                pass
         except KeyboardInterrupt:  # meant for what hangs
             if self.under_way is not None and self.under_way.begun:
                 self.process.interrupt(self.under_way.number)

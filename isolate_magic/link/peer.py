@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 from isolate_magic.link import frames as f
 from isolate_magic.link.spin import Spin
 
+GLANCE = 0.5
+"""Seconds after which who sleeps looks up: a signal that came right before the sleep has not ended it."""
 _CROWD = 1000
 _BROKEN = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
 
@@ -217,7 +219,8 @@ class Peer:
         self._followers.append(slot)
         # Looked at again after joining the queue, so that no wake-up falls between.
         if slot.frame is None and not slot.requests and self.reader.locked() and not self.closed:
-            slot.bell.acquire()
+            while not slot.bell.acquire(timeout=GLANCE):
+                pass
         try:
             self._followers.remove(slot)
         except ValueError:  # the one who woke us has taken us out already

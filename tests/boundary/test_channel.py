@@ -644,7 +644,7 @@ def test_interrupts_end_a_companion_that_stops_reading_at_once(guest: Companion)
     def interrupt() -> None:
         for _ in range(2):
             time.sleep(0.5)  # the first must find the session in the send
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     pid, thread, start = guest.pid, threading.Thread(target=interrupt), time.monotonic()
     with pytest.raises((KeyboardInterrupt, ProcessTerminationError)):

@@ -35,8 +35,7 @@ ACTED_ON = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
-    made = Kernel()
-    made.run("%load_ext isolate_magic\nimport isolate_magic, os, threading, psutil, time")
+    made = Kernel("%load_ext isolate_magic\nimport isolate_magic, os, threading, psutil, time")
     made.run("secret_of_session = 1")
     yield made
     made.close()

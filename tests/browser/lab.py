@@ -186,6 +186,11 @@ class Notebook:
         """Wait until a text stands below a cell."""
         self.output(number).get_by_text(text).first.wait_for(timeout=seconds * 1000)
 
+    def save(self) -> None:
+        """Save the notebook, and wait until the server has it."""
+        with self.page.expect_response(lambda answer: answer.request.method == "PUT"):
+            self.page.keyboard.press("Control+s")
+
     def reload(self) -> None:
         """Load the page again, as F5 does, and wait until the kernel is there."""
         self.page.reload()

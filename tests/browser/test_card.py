@@ -93,7 +93,7 @@ def test_the_report_is_there_when_kernel_and_widgets_are_gone(
     notebook.page.wait_for_function(
         "document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status == 'idle'"
     )
-    notebook.page.keyboard.press("Control+s")
+    notebook.save()
     notebook.page.wait_for_function("!document.querySelector('.jp-mod-dirty')")
     later = opened("outlives.ipynb")
     later.wait_for(1, "SIGSEGV (segmentation fault)")

@@ -77,7 +77,7 @@ def test_a_saved_notebook_has_the_facts_without_the_widget(
     file = server.folder / f"{request.node.name}.ipynb"
 
     def saved() -> dict[str, Any]:
-        notebook.page.keyboard.press("Control+s")
+        notebook.save()
         try:
             data: dict[str, Any] = json.loads(file.read_text())["cells"][number]["outputs"][0]["data"]
         except (ValueError, LookupError):  # it is being written, or has not been yet
@@ -99,7 +99,7 @@ def test_an_open_page_gives_signs_of_life_also_when_it_was_loaded_again(notebook
     notebook.wait_for(number, "worker")
     count = "top._panels[-1]._pulse.value"
     until(lambda: int(notebook.run(f"print({count})")) > 2, 20)
-    notebook.page.keyboard.press("Control+s")
+    notebook.save()
     notebook.page.reload()
     notebook.page.wait_for_selector(".isolate-top", timeout=60_000)
     notebook.page.wait_for_function(

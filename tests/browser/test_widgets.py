@@ -107,7 +107,7 @@ def test_a_reloaded_page_shows_the_widget_with_its_value(
     notebook.wait_for(number, "not moved")
     press(notebook, number, times=5)
     notebook.wait_for(number, "saw 25")
-    notebook.page.keyboard.press("Control+s")
+    notebook.save()
     notebook.page.wait_for_function("!document.querySelector('.jp-mod-dirty')")
     notebook.reload()
     notebook.wait_for(number, "saw 25")
@@ -123,7 +123,7 @@ def test_a_page_that_is_reloaded_while_the_companion_is_busy_shows_its_widgets(n
         "from threading import Thread\nfrom isolate_magic import get_companion\n"
         "busy = Thread(target=get_companion('default').call, args=(wait,)); busy.start()"
     )
-    notebook.page.keyboard.press("Control+s")
+    notebook.save()
     notebook.page.wait_for_function("!document.querySelector('.jp-mod-dirty')")
     notebook.reload()
     press(notebook, number)

@@ -14,8 +14,7 @@ WHERE = "import os\nos.getpid()"
 
 @pytest.fixture(scope="module")
 def one_kernel() -> Iterator[Kernel]:
-    made = Kernel()
-    assert made.run("%load_ext isolate_magic").status == "ok"
+    made = Kernel("%load_ext isolate_magic")
     yield made
     made.close()
 

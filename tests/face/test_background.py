@@ -14,8 +14,7 @@ SLOW = "import time\nprint('first', flush=True)\ntime.sleep(0.6)\nprint('second'
 
 @pytest.fixture(scope="module")
 def one_kernel() -> Iterator[Kernel]:
-    made = Kernel()
-    assert made.run("%load_ext isolate_magic").status == "ok"
+    made = Kernel("%load_ext isolate_magic")
     yield made
     made.close()
 

@@ -28,8 +28,7 @@ if not flag.exists():
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
-    made = Kernel()
-    made.run("%load_ext isolate_magic\nimport ipywidgets, isolate_magic")
+    made = Kernel("%load_ext isolate_magic\nimport ipywidgets, isolate_magic")
     yield made
     made.close()
 

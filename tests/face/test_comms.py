@@ -80,8 +80,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def one_kernel() -> Iterator[Kernel]:
-    made = Kernel()
-    assert made.run("%load_ext isolate_magic\nmanager = get_ipython().kernel.comm_manager").status == "ok"
+    made = Kernel("%load_ext isolate_magic\nmanager = get_ipython().kernel.comm_manager")
     yield made
     made.close()
 
@@ -376,12 +375,17 @@ def test_an_interrupt_of_a_cell_that_waits_for_a_callback_ends_the_callback(
         "moving = Thread(target=relay.twins[message['content']['comm_id']].handle_msg, args=(message,))\n"
         "moving.start()\nwhile not (relay.mailbox.under_way and relay.mailbox.under_way.begun): pass"
     )
-    sent = kernel.client.execute(
-        "print('waits', flush=True)\nget_ipython().run_cell_magic('isolated', '', '1')"
+    kernel.run(
+        "import signal, sys, threading, traceback\nmain = threading.main_thread().ident\n"
+        "def press():\n"
+        "    names = set()\n"
+        "    while not names >= {'settle', 'wait'}:\n"
+        "        frames = traceback.walk_stack(sys._current_frames()[main])\n"
+        "        names = {frame.f_code.co_name for frame, _ in frames}\n"
+        "    signal.pthread_kill(main, signal.SIGINT)\n"
+        "Thread(target=press).start()"
     )
-    page.until("stream", sent)
-    kernel.manager.interrupt_kernel()
-    page.until_idle(sent)
+    page.until_idle(kernel.client.execute("get_ipython().run_cell_magic('isolated', '', '1')"))
     kernel.run("moving.join()")
     assert kernel.run("%%isolated\ns.value").result["text/plain"] == "7"
 

@@ -34,8 +34,7 @@ TOUCHED = "%%isolated\nThing.touched"
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
-    made = Kernel()
-    assert made.run("%load_ext isolate_magic").status == "ok"
+    made = Kernel("%load_ext isolate_magic")
     made.run("here_only = 1; from isolate_magic.session import get_companion; import threading, time")
     assert made.run(THERE).status == "ok"
     yield made

@@ -32,8 +32,7 @@ thing = Thing()
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
-    made = Kernel()
-    assert made.run("%load_ext isolate_magic").status == "ok"
+    made = Kernel("%load_ext isolate_magic")
     made.run(
         "def here_only(): 'Here.'\nfrom isolate_magic.session import get_companion; import threading, time"
     )

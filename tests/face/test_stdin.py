@@ -15,8 +15,7 @@ from isolate_magic import Companion
 
 @pytest.fixture(scope="module")
 def one_kernel() -> Iterator[Kernel]:
-    made = Kernel()
-    assert made.run("%load_ext isolate_magic").status == "ok"
+    made = Kernel("%load_ext isolate_magic")
     yield made
     made.close()
 

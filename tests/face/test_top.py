@@ -23,8 +23,7 @@ THREADS = "import threading\n[t.name for t in threading.enumerate() if t.name ==
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
-    made = Kernel()
-    made.run("%load_ext isolate_magic\n%config Isolate.top_interval = 0.25")
+    made = Kernel("%load_ext isolate_magic\n%config Isolate.top_interval = 0.25")
     made.run("%isolate start worker --policy untrusted")
     yield made
     made.close()
