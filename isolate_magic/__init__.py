@@ -68,6 +68,7 @@ __all__ = [
     "ProcessesExceeded",
     "Protection",
     "ProtocolError",
+    "SnapshotError",
     "StackFrame",
     "StaleProxyError",
     "StartError",

@@ -30,7 +30,7 @@ class Arguments:
     def __init__(self, talk: Any) -> None:
         self.talk = talk
         self.direct = True
-        self._segments: weakref.WeakKeyDictionary[Segment, Claim] = weakref.WeakKeyDictionary()
+        self.segments: weakref.WeakKeyDictionary[Segment, Claim] = weakref.WeakKeyDictionary()
 
     def wrap(self, args: Any, kwargs: dict[str, Any], held: list[Claim]) -> tuple[Any, dict[str, Any]]:
         """Turn the arguments of a call into frame values: each by itself, or all in one pickle.
@@ -137,13 +137,13 @@ class Arguments:
 
         The companion keeps its map until the segment is gone here, so it is sent once in a companion's life.
         """
-        claim = self._segments.get(segment)
+        claim = self.segments.get(segment)
         if claim is None:
             mapped = self.talk.ask("attach", self._hand_over(segment.fd), segment.length)
             if type(mapped) is not int or mapped < 2:
                 raise self.talk.break_off("it cannot map shared memory")
             # Another thread may have been as fast; then theirs is used, and ours goes with its claim.
-            claim = self._segments.setdefault(segment, Claim(self.talk, mapped, "shared memory"))
+            claim = self.segments.setdefault(segment, Claim(self.talk, mapped, "shared memory"))
         return claim.number
 
 

@@ -46,6 +46,10 @@ class Awaits:
         self._lock = threading.Lock()
         self._crew = Crew("isolate_magic-await", 8)  # none of another companion's, which may never answer
 
+    def inherit(self, old: Awaits) -> None:
+        """Know the async functions that a snapshot has been lent."""
+        self._homes = {key: home for key, home in old._homes.items() if key in self.talk.lent}
+
     # ------------------------------------------------------------ objects of the companion
 
     async def result(self, target: Any, name: str, args: tuple[Any, ...]) -> Any:

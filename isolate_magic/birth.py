@@ -23,6 +23,54 @@ WORDS = 1 << 18
 
 
 @dataclass
+class Ends:
+    """Our ends of all that a process talks through.
+
+    Args:
+        sock, door: of the two sockets.
+        out, err: read ends of the pipes.
+        words: the memfd of the board and the last words; its size is sealed, so it cannot be cut or fill up.
+        board: our map of its first page.
+    """
+
+    sock: socket.socket
+    door: socket.socket
+    out: int
+    err: int
+    words: int
+    board: mmap.mmap
+
+    def close(self) -> None:
+        """Close them all."""
+        self.sock.close()
+        self.door.close()
+        self.board.close()
+        for fd in (self.out, self.err, self.words):
+            os.close(fd)
+
+
+def open_ends(undo: ExitStack, lent: ExitStack) -> tuple[Ends, list[int]]:
+    """Open our ends and the companion's; the latter in the order that it expects them in.
+
+    Args:
+        undo: closes our ends, should something fail.
+        lent: closes the companion's ends.
+    """
+    watch()  # which needs descriptors too
+    words = os.memfd_create("isolate-words", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    undo.callback(os.close, words)
+    os.ftruncate(words, BOARD_SIZE + WORDS)
+    fcntl.fcntl(words, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    board = undo.enter_context(mmap.mmap(words, BOARD_SIZE))
+    sock, theirs = _pair(undo, lent)
+    door, their_door = _pair(undo, lent)
+    out, their_out = _pipe(undo, lent)
+    err, their_err = _pipe(undo, lent)
+    ends = Ends(sock, door, out, err, words, board)
+    return ends, [theirs.fileno(), their_door.fileno(), their_out, their_err, words]
+
+
+@dataclass
 class Birth:
     """Open all that a process needs, and fork it.
 
@@ -34,10 +82,7 @@ class Birth:
         traced: whether it can be traced although it is not walled.
 
     Attributes:
-        sock, door: our ends of the two sockets.
-        out, err: read ends of the pipes.
-        words: the memfd of the board and the last words; its size is sealed, so it cannot be cut or fill up.
-        board: our map of its first page.
+        ends: our ends of what it talks through.
         pid, pidfd: the process.
         lane: the socket to its supervisor, if it has one.
         scratch: a folder of its own, or "".
@@ -65,7 +110,7 @@ class Birth:
             ConfinementError: a layer that the policy needs cannot be had.
         """
         with ExitStack() as undo, ExitStack() as lent:
-            fds = self._open(undo, lent)
+            self.ends, fds = open_ends(undo, lent)
             start = {
                 "name": self.name,
                 "token": token.hex(),
@@ -74,25 +119,6 @@ class Birth:
             }
             self._fork(fds, start | {"numpy": spawner.host_has_numpy()}, undo, lent)
             undo.pop_all()
-
-    def _open(self, undo: ExitStack, lent: ExitStack) -> list[int]:
-        """Open our ends and the companion's, which are returned.
-
-        Args:
-            undo: closes our ends, should something fail.
-            lent: closes the companion's ends.
-        """
-        watch()  # which needs descriptors too
-        self.words = os.memfd_create("isolate-words", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        undo.callback(os.close, self.words)
-        os.ftruncate(self.words, BOARD_SIZE + WORDS)
-        fcntl.fcntl(self.words, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-        self.board = undo.enter_context(mmap.mmap(self.words, BOARD_SIZE))
-        self.sock, theirs = _pair(undo, lent)
-        self.door, their_door = _pair(undo, lent)
-        self.out, out = _pipe(undo, lent)
-        self.err, err = _pipe(undo, lent)
-        return [theirs.fileno(), their_door.fileno(), out, err, self.words]
 
     def _fork(self, fds: list[int], start: dict[str, Any], undo: ExitStack, lent: ExitStack) -> None:
         """Fork the process in the best tier that there is."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from isolate_magic.crew import Crew, returning, settle
 
-KINDS = ("start", "restart", "crash", "memory", "cpu", "policy", "stop")
+KINDS = ("start", "restart", "rewind", "crash", "memory", "cpu", "policy", "stop")
 """What can happen; an iterator may also give `lost`."""
 
 MOST = 1000
@@ -33,8 +33,9 @@ class Event:
     """Something that has happened to a companion.
 
     Attributes:
-        kind: `start`, the first process; `restart`, each later one; `crash`, it died; `memory` or `cpu`, it
-            was ended at that limit; `policy`, its policy was changed; `stop`, it was stopped. And `lost`: the
+        kind: `start`, the first process; `restart`, each later one; `rewind`, a
+            snapshot that went on; `crash`, it died; `memory` or `cpu`, it was ended at that limit;
+            `policy`, its policy was changed; `stop`, it was stopped. And `lost`: the
             listener was too slow, and so many events before this one were dropped.
         companion: its name; "" for `lost`.
         pid: the process, or None if there was none.
@@ -203,7 +204,7 @@ def on(kind: str, function: Callable[[Event], object]) -> Subscription:
     """Call a function at every event of a kind, of every companion of this session.
 
     Args:
-        kind: `start`, `restart`, `crash`, `memory`, `cpu`, `policy`, `stop`, or `*` for all.
+        kind: `start`, `restart`, `rewind`, `crash`, `memory`, `cpu`, `policy`, `stop`, or `*` for all.
         function: takes the `Event`; it runs in the thread `isolate_magic-events`.
 
     Returns:

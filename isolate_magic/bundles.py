@@ -7,6 +7,7 @@ a border that says whose it is. A PNG or JPEG stays beside that too, for nbconve
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from typing import Any
@@ -124,3 +125,11 @@ def _size(metadata: object, kind: str) -> dict[str, int]:
         for key in ("width", "height")
         if type(given.get(key)) is int and 0 < given[key] <= 8192
     }
+
+
+def displays(told: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return data and metadata by MIME type from the JSON of a display."""
+    data, metadata = json.loads(told)
+    if not type(data) is type(metadata) is dict:
+        raise ValueError("a display that is none")
+    return data, metadata

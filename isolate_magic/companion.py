@@ -17,17 +17,20 @@ from isolate_magic.cells import check, execute
 from isolate_magic.defaults import defaults
 from isolate_magic.errors import StartError
 from isolate_magic.interrupts import Postponed
+from isolate_magic.link.proxy import isproxy
 from isolate_magic.link.refs import Claim
 from isolate_magic.observed import Observed
 from isolate_magic.output import Sink
 from isolate_magic.policy import Policy
 from isolate_magic.process import Process
 from isolate_magic.report import CrashReport
+from isolate_magic.rewinding import Rewinding
+from isolate_magic.snapshots import Snapshots
 
 _NAME = re.compile(r"[\w.-]{1,60}")
 
 
-class Companion(Observed, Asked):
+class Companion(Observed, Asked, Rewinding):
     """Run code in a process of its own, and survive its death.
 
     The process starts with the first use, or by `start`. When it dies, the next use starts a new one
@@ -41,6 +44,7 @@ class Companion(Observed, Asked):
         policy: what it may reach and use: a `Policy`, a preset (`trusted`, `offline`, `untrusted`) or
             the path of a TOML file; `trusted` by default, or what an administrator has configured.
         traced: whether `tracing` can follow it though its policy builds no wall; sudo does not work then.
+        snapshots: `auto` takes one before each cell, so that its death loses nothing else; `off` does not.
 
     Raises:
         ValueError: the name is malformed or taken.
@@ -59,6 +63,7 @@ class Companion(Observed, Asked):
         env: Mapping[str, str] | None = None,
         policy: Policy | str | os.PathLike[str] | None = None,
         traced: bool = False,
+        snapshots: str | None = None,
     ) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name for a companion: 1 to 60 letters, digits, '_', '.', '-'")
@@ -78,6 +83,7 @@ class Companion(Observed, Asked):
         self._prompt = 0
         self.aio = Aio(self)
         self.background = Queue(name)
+        self.snapshots = Snapshots(self, snapshots)
         registry.add(name, self)
 
     def __repr__(self) -> str:
@@ -112,6 +118,7 @@ class Companion(Observed, Asked):
     def stop(self) -> None:
         """End the process; harmless if there is none. The next use starts a new one."""
         with self._lock:
+            self.snapshots.discard()
             process = self._alive()
             if process is not None:
                 with Postponed():
@@ -127,6 +134,7 @@ class Companion(Observed, Asked):
             if process is not None:
                 with Postponed():
                     process.end("kill", "killed on request", hanging=True)
+                    self._recover(process)
 
     def close(self) -> None:
         """Stop for good and free the name."""
@@ -179,6 +187,7 @@ class Companion(Observed, Asked):
         push: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         sink: Sink | None = None,
+        dry: bool = False,
     ) -> Any:
         """Run a cell and return the value of its last expression.
 
@@ -187,17 +196,19 @@ class Companion(Observed, Asked):
             push: names to bind before.
             timeout: seconds after which the cell is interrupted, and killed if it does not end.
             sink: where its output goes; this process's own stdout and stderr by default.
+            dry: whether it runs in a fork that ends with it, so that nothing here is changed.
 
         Returns:
-            the value, by value or as a proxy; None for a statement.
+            the value, by value or as a proxy; None for a statement, and for what a dry run cannot leave here.
 
         Raises:
             CellTimeout: it took too long and was interrupted.
             ProcessTerminationError: the companion died.
+            SnapshotError: it cannot be forked for a dry run now.
             Exception: what the cell raised, as its own class.
         """
         __tracebackhide__ = True
-        return self.run_cell(source, push=push, timeout=timeout, sink=sink, silent=True)
+        return self.run_cell(source, push=push, timeout=timeout, sink=sink, silent=True, dry=dry)
 
     def run_cell(
         self,
@@ -209,6 +220,7 @@ class Companion(Observed, Asked):
         timeout: float | None = None,
         sink: Sink | None = None,
         silent: bool = False,
+        dry: bool = False,
     ) -> Any:
         """Run a cell as part of a notebook; raises as `run`.
 
@@ -220,18 +232,32 @@ class Companion(Observed, Asked):
             timeout: as in `run`.
             sink: as in `run`.
             silent: whether the value of the last expression stays unshown.
+            dry: as in `run`.
         """
         __tracebackhide__ = True
         check(source, timeout)
         self.background.wait()
         process = self._living()
         frontend.current.settle(process)
-        if push:
-            process.talk.ask("push", dict(push))
+        title = f"cell In[{number}]" if number else "a cell"
         self._prompt = prompt = number or self._prompt + 1
-        process.remember(prompt, source, lines_before)
-        title = f"Cell In[{number}]" if number else "a cell"
-        return execute(process, title, (source, prompt, lines_before, silent), timeout, sink)
+
+        def run_in(process: Process) -> Any:
+            __tracebackhide__ = True
+            if push:
+                process.talk.ask("push", dict(push))
+            process.remember(prompt, source, lines_before)
+            return execute(process, _capital(title), (source, prompt, lines_before, silent), timeout, sink)
+
+        if dry:
+            with self.snapshots.scout(process, self._scout) as scout:
+                value = run_in(scout)
+            return None if isproxy(value) else value
+        self.snapshots.before(process, f"before {title}")
+        try:
+            return run_in(process)
+        finally:
+            self.snapshots.after(process, f"after {title}")
 
     def submit(
         self,
@@ -259,8 +285,12 @@ class Companion(Observed, Asked):
             return process
         with self._lock:
             before = self._process
+            if before is not None and before.report is not None:
+                self._recover(before)
+                before = self._process
             if before is not None and not before.talk.closed:
                 return before
+            self.snapshots.discard()
             process = self._start()
             if before is not None and (report := before.untold()) is not None:
                 self._say(report, process)
@@ -276,12 +306,17 @@ class Companion(Observed, Asked):
             zygote.ready(step.look)
         with Postponed():
             process = Process(self.name, zygote, self.policy, self._buried, self.traced)
-            process.talk.renew = self._renew
-            self.background.note(process.talk)
+            self._furnish(process)
             before, self._process = self._process, process
             self.restarts += 1
             self._born(process, before)
         return process
+
+    def _furnish(self, process: Process) -> None:
+        process.talk.renew = self._renew
+        process.moment = self.snapshots.ahead_of
+        process.recover = lambda: self._at_death(process)
+        self.background.note(process.talk)
 
     def _say(self, report: CrashReport, process: Process) -> None:
         new = f"Started a new one (pid {process.pid}); what was in the old one is gone.\n"
@@ -297,6 +332,10 @@ class Companion(Observed, Asked):
         return claim
 
 
+def _capital(title: str) -> str:
+    return title.replace("cell In", "Cell In")
+
+
 def _close_all() -> None:
     for companion in registry.registered().values():
         companion.close()
@@ -307,6 +346,7 @@ def _leave_all() -> None:
     for companion in registry.forget():
         companion._lock = threading.RLock()
         companion.background = Queue(companion.name)
+        companion.snapshots.leave()
         process = companion._alive()
         if process is not None:
             process.leave()

@@ -6,7 +6,6 @@ of types. Anything else is a protocol error: the companion is killed and the rep
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 from isolate_magic import explanation, ration
 from isolate_magic.arguments import Arguments
 from isolate_magic.awaits import Awaits, jobs
+from isolate_magic.bundles import displays
 from isolate_magic.deadlines import ANSWER, SEND, Deadline
 from isolate_magic.desk import Desk
 from isolate_magic.drops import Drops
@@ -76,6 +76,9 @@ class Conversation(Inbox):
         self.pouring = 0  # copies under way that come in a memfd of ours
         self.hold: Hold | None = None
         self.ahead: Any = None  # the queue of cells in the background, while there is one
+        self.kin: Conversation | None = None  # whose fork a scout is: it has what was lent up to `mark`
+        self.mark = 0
+        self.unsaved: Callable[[], None] | None = None  # takes the snapshot that the next use is due
         self.service = Claim(self, 1, "service", 0)
 
     # ------------------------------------------------------------ what proxies ask for
@@ -102,6 +105,8 @@ class Conversation(Inbox):
             self.refuse(claim)
         if self.ahead is not None:
             self._take_turn()
+        if self.unsaved is not None and claim is not self.service:
+            self.unsaved()
         held: list[Claim] = []
         wrapped, named = self.arguments.wrap(args, kwargs, held)
         if number is None:
@@ -127,6 +132,8 @@ class Conversation(Inbox):
             self.refuse(claim)
         if self.ahead is not None:
             self._take_turn()
+        if self.unsaved is not None:
+            self.unsaved()
         number = next(self.numbers)
         within, outer = self.desk.within() if self.desk.serving else _OUTERMOST
         drops = take(self.drops) if self.drops else ()
@@ -228,7 +235,7 @@ class Conversation(Inbox):
     def show(self, proxy: Any) -> Any:
         """Return the displays of an object: data and metadata by MIME type."""
         __tracebackhide__ = True
-        data, metadata = self._guarded(_displays, self.ask("show", proxy))
+        data, metadata = self._guarded(displays, self.ask("show", proxy))
         return (data, metadata) if self.process.trusted else filter_bundle(data, metadata, self.name)
 
     def shown(self, text: Any) -> Any:
@@ -263,7 +270,7 @@ class Conversation(Inbox):
         Raises:
             StaleProxyError, TransferError: it belongs to a dead companion, or to another one.
         """
-        if claim.owner is self:
+        if claim.owner is self or (claim.owner is self.kin and claim.number <= self.mark):
             return claim.number
         if claim.owner.death:
             raise claim.owner.stale(claim)
@@ -382,14 +389,6 @@ class Conversation(Inbox):
                 self.drops.extend(zip(drops[2::2], drops[3::2], strict=True))
                 self.drops.append((drops[0], drops[1]))
                 return
-
-
-def _displays(told: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return data and metadata by MIME type from the JSON of a display."""
-    data, metadata = json.loads(told)
-    if not type(data) is type(metadata) is dict:
-        raise ValueError("a display that is none")
-    return data, metadata
 
 
 def raised_there(error: BaseException) -> NoReturn:

@@ -21,8 +21,9 @@ _THEIRS = 120.0  # a `__repr__`, a property or a default of the user's may run
 _COPY = 300.0
 ANSWER = {
     "describe": _OWN, "reserve": _OWN, "accept": _OWN, "attach": _OWN, "variables": _OWN, "ahead": _OWN,
-    "advance": _OWN, "cancel": _OWN, "show": _THEIRS, "keys": _THEIRS, "signature": _THEIRS,
-    "after_cell": _THEIRS, "array_items": _THEIRS, "complete": _THEIRS, "inspect": _THEIRS, "copy": _COPY,
+    "advance": _OWN, "cancel": _OWN, "freeze": _OWN, "settle": _OWN, "show": _THEIRS, "keys": _THEIRS,
+    "signature": _THEIRS, "after_cell": _THEIRS, "array_items": _THEIRS, "complete": _THEIRS,
+    "inspect": _THEIRS, "copy": _COPY,
 }  # fmt: skip
 """Seconds for the answer to each question of the host's own; what is not listed is the user's request."""
 

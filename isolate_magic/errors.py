@@ -15,6 +15,7 @@
     ├── StaleProxyError          a proxy of an object that died with its companion
     ├── CellTimeout              a call or a cell passed its time limit (also a TimeoutError)
     ├── CompanionExit            code in the companion called sys.exit; the companion lives on
+    ├── SnapshotError            there is no such snapshot, or none can be taken; the text says why
     ├── PolicyError              a policy says what cannot be; the text says what can (also a ValueError)
     ├── TransferError            a value cannot cross the border (also a TypeError)
     └── NotSupported             this platform or object cannot do it; the text says what can
@@ -41,6 +42,7 @@ __all__ = [
     "ProcessTerminationError",
     "ProcessesExceeded",
     "ProtocolError",
+    "SnapshotError",
     "StaleProxyError",
     "StartError",
     "ThreadsExceeded",
@@ -151,6 +153,12 @@ DEATHS: dict[str, type[ProcessTerminationError]] = {
 
 class StaleProxyError(IsolateError):
     """Say that the object behind a proxy is gone, which object it was, and how its companion died."""
+
+    __module__ = "isolate_magic"
+
+
+class SnapshotError(IsolateError):
+    """Say why a snapshot cannot be taken, found or woken."""
 
     __module__ = "isolate_magic"
 

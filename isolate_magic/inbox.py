@@ -136,6 +136,7 @@ class Inbox(Peer):
     def let_go(self, death: str) -> None:
         """Close the conversation; `death` is what stale proxies say."""
         self.death = death
+        self.drops.rung = True  # nobody is told of them any more
         self.revival.forget()
         self.close()
 

@@ -101,9 +101,11 @@ class Observed:
         bulletin.tell(self, kind, process.pid, before.report if before is not None else None)
 
     def _buried(self, report: CrashReport) -> None:
-        if report.kind != "stop":
+        if report.kind not in ("stop", "rewind"):
             self.crashes = [*self.crashes, report][-20:]
             self.deaths[report.kind] += 1
             registry.crashes.append(report)
+        if report.kind == "rewind":
+            return
         kind = report.kind if report.kind in ("stop", "memory", "cpu") else "crash"
         bulletin.tell(self, kind, report.pid, report)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from isolate_magic import autopsy, fence, frontend, native, spawner
 from isolate_magic.birth import WORDS, Birth
@@ -26,6 +27,7 @@ from isolate_magic.filtering import filter_lines
 from isolate_magic.frontend import Box
 from isolate_magic.gate import gate
 from isolate_magic.lane import Lane
+from isolate_magic.link.ended import exit_status
 from isolate_magic.link.layout import BOARD, BOARD_SIZE, DUMP_SIGNAL, TOKEN
 from isolate_magic.link.spin import Spin
 from isolate_magic.meter import Meter
@@ -40,6 +42,7 @@ from isolate_magic.watch import watch
 _REASON = 2000  # characters, some of which may be the companion's
 _LAST_WORDS = 1.0  # seconds for the Python stack of who hangs and is killed; on an idle machine it takes 1 ms
 _DUMP = f"SIG{int(DUMP_SIGNAL)}"
+_COLLECTED = 0.5  # seconds for a supervisor to collect a scout
 _LOOK = 0.02  # seconds between two looks whether it is written
 
 
@@ -52,8 +55,14 @@ class Process:
         policy: what it may reach and use.
         buried: called once with the report when the process is dead.
         traced: whether it can be traced though no wall needs a supervisor.
+        snapshot: the sleeping process to go on with, instead of one that is forked now.
 
     Attributes:
+        scout: whether it is a fork for one cell, beside the process that its supervisor looks after.
+        lasting: whether its supervisor and its folder outlast it, for a snapshot to go on with.
+        moment: tells, given the kind of a death, to which moment a snapshot takes us back; "" if none does.
+        forsake: tells the supervisor that a scout is none of its snapshots any more.
+        recover: is called when it is buried, to go back there.
         traceable: whether its supervisor sees what it opens, starts and connects to.
 
     Raises:
@@ -67,8 +76,13 @@ class Process:
         policy: Policy,
         buried: Callable[[CrashReport], None],
         traced: bool = False,
+        snapshot: Any = None,
     ) -> None:
         self.name = name
+        self.lasting = self.scout = False
+        self.moment: Callable[[str], str] = lambda kind: ""
+        self.recover: Callable[[], None] = lambda: None
+        self.forsake: Callable[[], None] = lambda: None
         self.report: CrashReport | None = None
         self.cells: dict[int, tuple[str, int]] = {}
         self.why: tuple[str, str] | None = None
@@ -89,34 +103,42 @@ class Process:
         self.scratch = ""
         self.lane: Lane | None = None
         self.traceable = traced or fence.walled(policy)
-        self.dialer = Dialer(policy.network if isinstance(policy.network, tuple) else ())
         # No UTF-8 begins with such a byte, so no text has to wait for the rest of a mark.
-        token = b"\xff" + secrets.token_bytes(TOKEN - 1)
-        birth = Birth(name, zygote, policy, self.dialer, traced)
-        try:
-            birth.begin(token)
-        except OSError as error:
-            raise StartError(f"companion {name!r} could not be started: {error}") from error
-        self.pid, self.pidfd, self.board, self._words = birth.pid, birth.pidfd, birth.board, birth.words
+        self.token = b"\xff" + secrets.token_bytes(TOKEN - 1) if snapshot is None else snapshot.token
+        birth = snapshot or self._born(traced)
+        self.dialer = birth.dialer
+        self.pid, self.pidfd, ends = birth.pid, birth.pidfd, birth.ends
+        self.board, self._words = ends.board, ends.words
         self.lane, self.scratch, self.plan = birth.lane, birth.scratch, birth.plan
         self.traceable = self.lane is not None and (traced or fence.walled(policy))
+        self.walls = birth.told
         self.protection = Protection.of(policy, birth.told)
         self.meter = Meter(self)
-        out, err = birth.out, birth.err
-        self.output = Output(token, out, err)
+        out, err = ends.out, ends.err
+        self.output = Output(self.token, out, err)
         self.output.gate = gate(name, policy)
         self.curve = Curve(self)
         if policy.trusted:
             self.output.relay = lambda kind, content: frontend.current.comm(self, kind, content)
-        self.talk = Conversation(self, birth.sock, birth.door)
+        self.talk = Conversation(self, ends.sock, ends.door)
         self.talk.arguments.direct = self.zygote.direct
         self.poll = select.poll()
         self.pipes = {out, err}
-        for fd in (birth.sock.fileno(), out, err, self.pidfd):
+        for fd in (ends.sock.fileno(), out, err, self.pidfd):
             self.poll.register(fd, select.POLLIN)
         self.talk.spin = Spin(partial(self.poll.poll, 0), self.pid)
         for fd in (out, err, self.pidfd):
             watch().add(fd, self._look)
+
+    def _born(self, traced: bool) -> Birth:
+        network = self.policy.network
+        dialer = Dialer(network if isinstance(network, tuple) else ())
+        birth = Birth(self.name, self.zygote, self.policy, dialer, traced)
+        try:
+            birth.begin(self.token)
+        except OSError as error:
+            raise StartError(f"companion {self.name!r} could not be started: {error}") from error
+        return birth
 
     def remember(self, prompt: int, source: str, lines_before: int) -> None:
         """Keep the source of a cell, whose lines a crash report may show."""
@@ -251,7 +273,7 @@ class Process:
             if not _ended(self.pidfd, 1.0):
                 self.kill("protocol", "protocol error: it closed its channel and lived on")
                 _ended(self.pidfd, 10.0)
-            if self.lane is None:  # else its supervisor does this, and may have collected it already
+            if self.lane is None or self.scout:  # else its supervisor does, and may have collected it
                 try:
                     os.killpg(self.pid, signal.SIGKILL)  # what it has started; the zombie still holds the pid
                 except (ProcessLookupError, PermissionError):
@@ -261,14 +283,16 @@ class Process:
         for fd in (*self.pipes, self.pidfd):
             watch().remove(fd)
         self.release()
-        fence.remove_scratch(self.scratch)
         self._buried(report)
         self.report = report
+        self.recover()
+        if not self.lasting:
+            fence.remove_scratch(self.scratch)
         self.box.take_back()
         frontend.current.gone(self)
 
     def _examine(self) -> CrashReport:
-        ended = self.zygote.reap(self.pid)
+        ended = self._collect()
         if self.lane is not None:
             self.lane.drain()
         kind, reason, name, code = autopsy.cause(ended.get("status"))
@@ -298,12 +322,24 @@ class Process:
             memory_limit=self.policy.memory,
             lifetime=time.monotonic() - self.started,
             time=time.time(),
+            rewound=self.moment(kind) if ended.get("stays", self.lane is None) else "",
         )
+
+    def _collect(self) -> dict[str, Any]:
+        """Collect the process and return what its parent tells of the end."""
+        if self.lane is None or not self.scout:
+            return self.zygote.reap(self.pid)
+        self.forsake()  # so that the supervisor collects it
+        status, deadline = None, time.monotonic() + _COLLECTED
+        while status is None and time.monotonic() < deadline:
+            time.sleep(_LOOK / 20)
+            status = exit_status(self.pidfd)
+        return {"status": status}
 
     def untold(self) -> CrashReport | None:
         """Return its report if whoever uses the companion next is to be told of its death."""
         report = self.report
-        return None if report is None or report.kind == "stop" or self.told else report
+        return None if report is None or report.kind in ("stop", "rewind") or self.told else report
 
     def logs(self) -> str:
         """Return the last output, filtered as it was when it was shown."""
@@ -325,7 +361,7 @@ class Process:
             self.board.close()
             self.talk.sock.close()
             self.talk.door.close()
-            if self.lane is not None:
+            if self.lane is not None and not self.lasting:
                 self.lane.close()
 
 

@@ -92,6 +92,7 @@ class CrashReport:
         memory_limit: what it was allowed to use, in bytes, or None.
         lifetime: how long it lived, in seconds.
         time: when it died, as `time.time` counts.
+        rewound: the moment that the companion was taken back to, or "" if what was in it is lost.
     """
 
     companion: str
@@ -109,12 +110,14 @@ class CrashReport:
     memory_limit: int | None = None
     lifetime: float = 0.0
     time: float = 0.0
+    rewound: str = ""
 
     @property
     def headline(self) -> str:
         """Say in one line what died, and of what."""
         during = f" in {self.during}" if self.during else " while idle"
-        return f"companion {self.companion!r} died{during}: {self.reason}"
+        back = f"; rewound to {self.rewound}" if self.rewound else ""
+        return f"companion {self.companion!r} died{during}: {self.reason}{back}"
 
     @property
     def meaning(self) -> str:

@@ -114,6 +114,21 @@ class Zygote:
                 raise StartError("there is no descriptor left for the new companion")
         return content["pid"], received[0], content.get("report", {})
 
+    def adopt(self, pid: int, of: int = 0) -> None:
+        """Take note of a snapshot, so that it can be collected; or that it goes on in place of a companion.
+
+        Args:
+            pid: the snapshot.
+            of: the companion that has ended, if that had a supervisor.
+
+        Raises:
+            StartError: it is none of the zygote's children.
+        """
+        with self._lock:
+            content, _ = self._ask({"do": "adopt", "pid": pid, "of": of}, [])
+        if "error" in content:
+            raise StartError(f"the snapshot is lost: {content['error']}")
+
     @property
     def direct(self) -> bool:
         """Tell whether the kernel lets us read and write its companions' memory."""

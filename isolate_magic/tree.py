@@ -119,7 +119,18 @@ def open_files(pid: int) -> int | None:
 
 def shares(member: Member) -> Shares | None:
     """Return what a process has for itself; slow: 3 ms for a GiB."""
-    text = _text(f"{member.pid}/smaps_rollup")
+    found = _rollup(member.pid)
+    return found and Shares(found.own, found.share + member.tables)
+
+
+def private(pid: int) -> int | None:
+    """Return the bytes that a process shares with nobody; None if it is gone or hides it."""
+    found = _rollup(pid)
+    return found and found.own
+
+
+def _rollup(pid: int) -> Shares | None:
+    text = _text(f"{pid}/smaps_rollup")
     if not text:
         return None
     own = share = 0
@@ -128,7 +139,7 @@ def shares(member: Member) -> Shares | None:
             own += int(number) << 10
         else:
             share += int(number) << 10
-    return Shares(own, share + member.tables)
+    return Shares(own, share)
 
 
 def gone(pid: int) -> bool:

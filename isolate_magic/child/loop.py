@@ -150,6 +150,10 @@ class Keeper:
         """Leave the loop to the original; asyncio in the copy starts from nothing."""
         _run_really(None)
 
+    def resume(self) -> None:
+        """Take the loop up in a copy that goes on in place of the original."""
+        _run_really(self.loop)
+
     # ------------------------------------------------------------ between requests
 
     def wants_to_run(self) -> bool:

@@ -52,6 +52,16 @@ class Service:
         self.leaving = False  # whether a cell has said `exit`
         self.named: list[str] = []  # what the host knows of the names in the cells
 
+    # ------------------------------------------------------------ snapshots
+
+    def freeze(self, tokens: list[int]) -> Any:
+        """Take a snapshot; see `isolate_magic.child.snapshot`."""
+        return self.talk.snapshots.take(tokens)
+
+    def settle(self, last: int, numbers: bytes) -> None:
+        """Free what the host does not hold any more; see `isolate_magic.child.snapshot`."""
+        self.talk.snapshots.settle(last, numbers)
+
     # ------------------------------------------------------------ cells and names
 
     def execute(self, code: str, number: int, lines_before: int, silent: bool) -> Any:

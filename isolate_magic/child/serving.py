@@ -45,6 +45,7 @@ class Serving(Peer):
     wrap: Callable[[Any], Any]
     park: Callable[[Any], Any]
     frugal = False
+    snapshots: Any = None
 
     def __init__(self, sock: Any, board: Any, kernel: Any) -> None:
         super().__init__(sock)

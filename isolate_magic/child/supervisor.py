@@ -20,13 +20,15 @@ from collections.abc import Callable
 from typing import Any
 
 from isolate_magic.child import connector, landlock, linux
+from isolate_magic.child import init as inits
 from isolate_magic.child.cgroup import Group
 from isolate_magic.child.confinement import Ground, Refused
 from isolate_magic.child.doorway import Doorway, Record
 from isolate_magic.child.notes import Notes
+from isolate_magic.child.sleepers import Sleepers
 from isolate_magic.child.tree import Tree, sweep
 from isolate_magic.child.watchdog import Limits, Verdict, Watchdog, wake_promptly
-from isolate_magic.link import descriptors
+from isolate_magic.link import descriptors, ended
 
 _PACKET = 1 << 16
 _SIGNALS_ABI = 6
@@ -81,7 +83,7 @@ def _start(
     ground: Ground, group: Group, answer: socket.socket, lane: int, proc: int, work: Any
 ) -> tuple[int, tuple[int, int] | None, socket.socket]:
     """Start the init of the pid namespace, then the worker; return pids and the worker's socket."""
-    init = _start_init() if "pid" in ground.report["namespaces"] else None
+    init = inits.start() if "pid" in ground.report["namespaces"] else None
     if ground.plan["walled"] and init is None and landlock.abi() >= _SIGNALS_ABI:
         ground.enclosed = _enclosed()  # before the fork, so that the worker's own scope lies inside ours
     ready, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -99,35 +101,6 @@ def _start(
         if ground.plan["walled"]:
             linux.narrow_buffers(proc)
     return pid, init, ready
-
-
-def _start_init() -> tuple[int, int]:
-    """Start the init of the new pid namespace: it ends when this process does, and with it all others.
-
-    It is `cat` on a pipe that only we hold open, so no page of the zygote is copied for it; it ignores
-    SIGCHLD, so the kernel collects whatever is orphaned (wait(2), pid_namespaces(7)).
-
-    Returns:
-        its pid, and the end of the pipe.
-    """
-    read, write = os.pipe()
-    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    try:
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        actions = [
-            (os.POSIX_SPAWN_DUP2, read, 0),
-            (os.POSIX_SPAWN_DUP2, null, 1),
-            (os.POSIX_SPAWN_DUP2, null, 2),
-        ]
-        for path in ("/usr/bin/cat", "/bin/cat"):
-            if os.path.exists(path):
-                pid = os.posix_spawn(path, ["cat"], {}, file_actions=actions)
-                os.close(null)
-                return pid, write
-        raise Refused("namespaces", "no /bin/cat, which is the init of the companion's pid namespace")
-    finally:
-        signal.signal(signal.SIGCHLD, before)
-        os.close(read)
 
 
 class Supervisor:
@@ -165,6 +138,8 @@ class Supervisor:
         self.answer = answer
         self.why: dict[str, Any] | None = None
         self.doorway: Doorway | None = None
+        self.sleepers = Sleepers(tree, proc, watchdog)
+        self.status: int | None = None  # of the worker, once it is collected
         self.notes = Notes(self._send)
         self.pidfd = os.pidfd_open(pid)
         self.proc = proc
@@ -181,6 +156,8 @@ class Supervisor:
         try:
             if self._begin(ready):
                 self._look_after()
+                while self.sleepers and self._passes_on():
+                    self._look_after()
             self._end()
             code = 0
         except BaseException:  # border: nobody above could tell; stderr is the zygote's, hence the host's
@@ -220,8 +197,9 @@ class Supervisor:
         due = 0.0
         while True:
             if limited and time.monotonic() >= due:
+                self._hear_all()  # of a snapshot before it is seen
                 verdict = self.watchdog.look(time.monotonic())
-                if verdict is not None:
+                if verdict is not None and not self.sleepers.give_up(verdict):
                     self._strike(verdict)
                     return
                 due = time.monotonic() + self.watchdog.delay()
@@ -242,6 +220,8 @@ class Supervisor:
 
     def _kill_others(self) -> None:
         """Kill all that the worker has started, and the worker, where one blow does it."""
+        if self.sleepers:
+            return  # the blow would hit them too; `_passes_on` sweeps around them
         if self.init is not None:
             os.kill(self.init[0], signal.SIGKILL)
         elif self.ground.enclosed:
@@ -249,7 +229,8 @@ class Supervisor:
 
     def _strike(self, verdict: Verdict) -> None:
         self.why = {"kind": verdict.kind, "reason": verdict.text}
-        self.group.kill()
+        if not self.sleepers:
+            self.group.kill()
         self._kill()
         self._kill_others()  # who go on allocating
 
@@ -310,27 +291,80 @@ class Supervisor:
             return True
         if message["do"] == "trace":
             self._trace(message["on"], message["number"])
+        if message["do"] == "snapshots":
+            self.sleepers.know(frozenset(message["pids"]), message["leeway"])
+        if message["do"] == "awake":
+            self._follow(message["pid"])
         return False
+
+    def _hear_all(self) -> None:
+        """Do what the host has said by now."""
+        while self.lane is not None and select.select([self.lane], [], [], 0)[0]:
+            self._hear()
+
+    # ------------------------------------------------------------ snapshots
+
+    def _follow(self, pid: int) -> None:
+        """Look after a snapshot that is awake, in place of the worker that has ended."""
+        try:
+            self.pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return  # as its host will see, who closes the lane then
+        self.pid, self.status, self.why = pid, None, None
+        self.poll.register(self.pidfd, select.POLLIN)
+
+    def _passes_on(self) -> bool:
+        """Collect the worker and all that it has left but the snapshots; wait for one to take its place.
+
+        Returns:
+            whether one has.
+        """
+        dead = self.pid
+        told = self._collected()
+        self.poll.unregister(self.pidfd)
+        os.close(self.pidfd)
+        if not self.sleepers.sweep_others():
+            return False
+        self.answer.send(json.dumps(told | {"stays": True}).encode())
+        while self.pid == dead and self.lane is not None:
+            events = [fd for fd, _ in self.poll.poll()]
+            if self.answer.fileno() in events:
+                return False
+            if self.lane.fileno() in events:
+                self._hear()
+            elif events and self.doorway is not None:
+                self.doorway.ready(_CALLS_AT_ONCE)
+        return self.pid != dead
 
     # ------------------------------------------------------------ the end
 
+    def _collected(self) -> dict[str, Any]:
+        """Collect the worker; return what there is to tell of its end."""
+        peak = self.watchdog.peak
+        if self.status is None:
+            try:
+                _, self.status, usage = os.wait4(self.pid, 0)
+                peak = max(usage.ru_maxrss * 1024, peak)
+            except ChildProcessError:  # a snapshot that went on, and the namespace's init collects it
+                self.status = ended.exit_status(self.pidfd)
+            self.why = self.why or self.group.verdict(self.status or 0)
+        told = {"status": self.status, "peak": peak, "why": self.why}
+        return told | {"cpu": self.watchdog.cpu, "curve": self.watchdog.curve}
+
     def _end(self) -> None:
         """Collect the worker, kill all that it has left, and tell the zygote."""
-        _, status, usage = os.wait4(self.pid, 0)
+        told = self._collected()
+        self.sleepers.forget()
         self.group.kill()
-        self.why = self.why or self.group.verdict(status)
         clean = True
         self._kill_others()
         if self.init is not None:
             os.waitpid(self.init[0], 0)  # which waits until everything in the namespace has gone
         else:
             clean = sweep(self.tree).clean
-        peak = max(usage.ru_maxrss * 1024, self.watchdog.peak)
-        told: dict[str, Any] = {"status": status, "peak": peak, "why": self.why, "clean": clean}
-        told |= {"cpu": self.watchdog.cpu, "curve": self.watchdog.curve}
         self._tell_all(0)
         try:
-            self.answer.send(json.dumps(told).encode())
+            self.answer.send(json.dumps(told | {"clean": clean}).encode())
         except ConnectionError:  # the zygote has gone
             pass
         self.group.remove()

@@ -26,6 +26,7 @@ _MEMORY = re.compile(
     re.DOTALL,
 )
 _THREADS = re.compile(rb"\nThreads:\s*(\d+)")
+_PRIVATE = re.compile(rb"\nPrivate_(?:Clean|Dirty):\s*(\d+) kB")
 _SHARE = re.compile(rb"\n(?:Pss_Anon|Pss_Shmem|SwapPss):\s*(\d+) kB")
 
 
@@ -146,6 +147,11 @@ class Tree:
         finally:
             os.close(descriptor)
         return sum(map(int, found)) * 1024 + member.tables if found else member.held
+
+    def private(self, pid: int) -> int:
+        """Bytes that a process shares with nobody, files not among them; 0 where the kernel does not tell."""
+        found = _PRIVATE.findall(self.read(f"{pid}/smaps_rollup") or b"")
+        return sum(map(int, found)) * 1024
 
     def read(self, path: str) -> bytes | None:
         """Read a small file of /proc; None if it is not there (any more)."""

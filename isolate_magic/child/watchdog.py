@@ -118,6 +118,8 @@ class Watchdog:
         memory: bytes in use at the last look. Until the limit is near, pages shared by forks count for each.
         peak: the most of it.
         cpu: seconds of processor time so far, also of processes that have ended.
+        spared: processes that do not count, but their memory does: sleeping snapshots.
+        leeway: how many more there may be, for as long as a snapshot is forked.
 
     Raises:
         OSError: a folder cannot be watched.
@@ -128,6 +130,8 @@ class Watchdog:
         self.limits = Limits()
         self.memory = self.peak = 0
         self.cpu = 0.0
+        self.spared: frozenset[int] = frozenset()
+        self.leeway = 0
         self._start = time.monotonic()
         self._cost = self._late = self._due = 0.0
         self._ledger = _Ledger(tree)
@@ -213,11 +217,12 @@ class Watchdog:
 
     def _counted(self, members: list[Member]) -> Verdict | None:
         limits = self.limits
-        if limits.processes and len(members) > limits.processes:
-            return Verdict("processes", f"limit of {limits.processes} processes passed: {len(members)}")
-        threads = sum(member.threads for member in members)
-        if limits.threads and threads > limits.threads:
-            within = _processes(len(members))
+        counted = [member for member in members if member.pid not in self.spared]
+        if limits.processes and len(counted) > limits.processes + self.leeway:
+            return Verdict("processes", f"limit of {limits.processes} processes passed: {len(counted)}")
+        threads = sum(member.threads for member in counted)
+        if limits.threads and threads > limits.threads + self.leeway:
+            within = _processes(len(counted))
             return Verdict("threads", f"limit of {limits.threads} threads passed: {threads} in {within}")
         return None
 

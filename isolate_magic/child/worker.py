@@ -18,6 +18,7 @@ from isolate_magic.child import asking, comms, detour, imports, last_words, linu
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.confinement import Ground, Refused
 from isolate_magic.child.conversation import Conversation
+from isolate_magic.child.snapshot import Snapshots
 from isolate_magic.link.layout import BOARD_SIZE
 from isolate_magic.link.spin import Spin
 
@@ -90,6 +91,7 @@ def main(fds: list[int], start: dict[str, Any], kernel: Any, wall: Wall | None =
     _settle(start)
     talk = Conversation(socket.socket(fileno=channel), socket.socket(fileno=door), board, start, kernel)
     talk.ring = order.ring
+    talk.snapshots = Snapshots(talk, order, words, start["name"])
     poll = select.poll()
     poll.register(channel, select.POLLIN)
     talk.spin = Spin(partial(poll.poll, 0), start["host"])

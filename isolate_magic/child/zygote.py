@@ -83,6 +83,8 @@ class Zygote:
             request = json.loads(packet)
             if request["do"] == "fork":
                 self._fork(fds, request["start"])
+            elif request["do"] == "adopt":
+                self._adopt(request["pid"], request["of"])
             else:
                 self._reap(request["pid"])
 
@@ -111,8 +113,6 @@ class Zygote:
         """Fork a supervisor, which forks the companion inside the wall; answer when that stands."""
         *given, lane = fds
         confinement.rehearse(start["plan"])
-        if start["plan"]["walled"]:
-            linux.adopt_orphans()  # of a supervisor that is killed
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             pid = os.fork()
@@ -149,12 +149,34 @@ class Zygote:
         for fd in pidfds:
             os.close(fd)
 
+    def _adopt(self, pid: int, of: int) -> None:
+        """Take note of a snapshot, our child by now, or of one that goes on in place of a companion.
+
+        Args:
+            pid: the snapshot.
+            of: the supervised companion in whose place it goes on; 0 if there is no supervisor.
+        """
+        if of:
+            self.supervisors[pid] = self.supervisors.pop(of)
+        else:
+            try:
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                self._answer({"error": f"{pid} is no child"})
+                return
+            self.children.add(pid)
+        self._answer({})
+
     def _reap_supervised(self, pid: int) -> None:
-        supervisor, ours = self.supervisors.pop(pid)
+        supervisor, ours = self.supervisors[pid]
         try:
             packet = ours.recv(_LIMIT)
         except TimeoutError:
             packet = b""
+        if packet and json.loads(packet).get("stays"):  # a snapshot may go on under the same supervisor
+            self._answer(json.loads(packet))
+            return
+        del self.supervisors[pid]
         ours.close()
         if not packet:
             os.kill(supervisor, signal.SIGKILL)
@@ -279,6 +301,7 @@ def main() -> None:
     control, host, path, *preload = sys.argv[1:]
     worker.follow(json.loads(path))  # so that the preload list is found as the host would find it
     zygote = Zygote(socket.socket(fileno=int(control)), int(host))
+    linux.adopt_orphans()  # snapshots, and what a supervisor leaves that is killed
     linux.name_process("isolate-zygote")
     try:
         zygote.prepare(preload)

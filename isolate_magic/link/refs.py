@@ -23,12 +23,16 @@ class Lent:
 
     Args:
         service: the object with the number 1, which is never dropped.
+
+    Attributes:
+        last: the highest number so far.
     """
 
     def __init__(self, service: object) -> None:
         self._objects: dict[int, list[Any]] = {1: [service, _PINNED]}
         self._numbers: dict[int, int] = {id(service): 1}
         self._next = count(2)
+        self.last = 1
         self._lock = threading.Lock()
 
     def lend(self, obj: object) -> int:
@@ -36,7 +40,7 @@ class Lent:
         with self._lock:
             number = self._numbers.get(id(obj))
             if number is None:
-                number = next(self._next)
+                number = self.last = next(self._next)
                 self._numbers[id(obj)] = number
                 self._objects[number] = [obj, 1]
             else:
@@ -90,6 +94,35 @@ class Lent:
 
     def __len__(self) -> int:
         return len(self._objects) - 1
+
+    def copy(self) -> Lent:
+        """Return a table of its own with what is lent now; it goes on with the numbers of this one."""
+        with self._lock:
+            made = Lent(self._objects[1][0])
+            made._objects = {number: list(entry) for number, entry in self._objects.items()}
+            made._numbers = dict(self._numbers)
+            made._next, made.last = self._next, self.last
+        return made
+
+    def settle(self, last: int, counts: dict[int, int]) -> list[Any]:
+        """Count what the other side says that it holds; what it does not, up to a number, is free.
+
+        Args:
+            last: the number up to which `counts` tells all.
+            counts: how often it holds each; unknown numbers are ignored.
+
+        Returns:
+            what is free now, as `drop` does.
+        """
+        gone = []
+        with self._lock:
+            for number in [n for n in self._objects if 1 < n <= last]:
+                entry = self._objects[number]
+                entry[1] = counts.get(number, 0) + (_PINNED if entry[1] >= _PINNED else 0)
+                if not entry[1]:
+                    del self._objects[number], self._numbers[id(entry[0])]
+                    gone.append(entry)
+        return gone
 
     def drop(self, drops: tuple[int, ...]) -> list[Any]:
         """Take back counts, given as pairs of number and count; unknown numbers raise KeyError.
