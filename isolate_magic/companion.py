@@ -15,9 +15,9 @@ from isolate_magic.asked import Asked
 from isolate_magic.background import Background, Queue
 from isolate_magic.cells import check, execute
 from isolate_magic.defaults import defaults
-from isolate_magic.errors import StartError
+from isolate_magic.errors import StartError, TransferError
 from isolate_magic.interrupts import Postponed
-from isolate_magic.link.proxy import isproxy
+from isolate_magic.link.proxy import copied
 from isolate_magic.link.refs import Claim
 from isolate_magic.observed import Observed
 from isolate_magic.output import Sink
@@ -251,8 +251,7 @@ class Companion(Observed, Asked, Rewinding):
 
         if dry:
             with self.snapshots.scout(process, self._scout) as scout:
-                value = run_in(scout)
-            return None if isproxy(value) else value
+                return _left(run_in(scout))
         self.snapshots.before(process, f"before {title}")
         try:
             return run_in(process)
@@ -282,6 +281,8 @@ class Companion(Observed, Asked, Rewinding):
         __tracebackhide__ = True
         process = self._process
         if process is not None and not process.talk.closed:
+            if self._rewound is not None:
+                self._tell_rewound()
             return process
         with self._lock:
             before = self._process
@@ -289,6 +290,7 @@ class Companion(Observed, Asked, Rewinding):
                 self._recover(before)
                 before = self._process
             if before is not None and not before.talk.closed:
+                self._tell_rewound()
                 return before
             self.snapshots.discard()
             process = self._start()
@@ -330,6 +332,14 @@ class Companion(Observed, Asked, Rewinding):
         object.__setattr__(module, "_isolate_", claim)
         claim.owner.revival.modules.add(module)
         return claim
+
+
+def _left(value: Any) -> Any:
+    """Return what a dry run leaves of its value: a copy of plain data, else None."""
+    try:
+        return copied(value, pickles=False)
+    except TransferError:
+        return None
 
 
 def _capital(title: str) -> str:

@@ -253,8 +253,10 @@ class Conversation(Inbox):
         """Return the error for the use of an object that is gone, or that nobody may ask for now."""
         if hushed and get_ident() in hushed:
             return AttributeError("nobody asks now")
+        report = self.process.report
+        when = ", when it was not there yet" if report is not None and report.rewound else ""
         return StaleProxyError(
-            f"{claim.label or 'this object'} is gone: {self.death}. Make it again in the new companion"
+            f"{claim.label or 'this object'} is gone: {self.death}{when}. Make it again in the new companion"
         )
 
     def refuse(self, claim: Claim) -> NoReturn:

@@ -131,7 +131,7 @@ class Inbox(Peer):
             if type(frame) in (f.Reply, f.Failure, f.Event):
                 self.route(frame, None)
         self.process.bury()
-        self.let_go(self.process.report.headline)
+        self.let_go(self.process.report.story)
 
     def let_go(self, death: str) -> None:
         """Close the conversation; `death` is what stale proxies say."""
@@ -266,7 +266,7 @@ class Inbox(Peer):
         if report is None:
             return ProcessTerminationError(f"companion {self.process.name!r} was let go: {self.death}")
         kind = DEATHS.get(report.kind, ProcessTerminationError)
-        return kind(report.headline, report)
+        return kind(report.story, report)
 
     def fail(self) -> NoReturn:
         """Raise the error of a companion that has died under a request."""

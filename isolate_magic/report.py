@@ -116,8 +116,17 @@ class CrashReport:
     def headline(self) -> str:
         """Say in one line what died, and of what."""
         during = f" in {self.during}" if self.during else " while idle"
-        back = f"; rewound to {self.rewound}" if self.rewound else ""
-        return f"companion {self.companion!r} died{during}: {self.reason}{back}"
+        return f"companion {self.companion!r} died{during}: {self.reason}"
+
+    @property
+    def story(self) -> str:
+        """Say in one line what died, of what, and where that has led."""
+        return f"{self.headline}; rewound to {self.rewound}" if self.rewound else self.headline
+
+    @property
+    def sequel(self) -> str:
+        """Say what the companion was taken back to; "" if it was not."""
+        return f"rewound to {self.rewound}: what was in it then is there again" if self.rewound else ""
 
     @property
     def meaning(self) -> str:
@@ -158,8 +167,7 @@ class CrashReport:
 
     def __str__(self) -> str:
         lines = [self.headline]
-        if self.meaning:
-            lines.append(f"  {self.meaning}")
+        lines += [f"  {line}" for line in (self.meaning, self.sequel) if line]
         lines.append("  ".join(f"{name}: {value}" for name, value in self.facts()))
         lines.append(self.about_stack)
         for frame in self.stack:

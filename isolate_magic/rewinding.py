@@ -13,7 +13,7 @@ from isolate_magic.interrupts import Postponed
 from isolate_magic.process import Process
 from isolate_magic.report import CrashReport
 from isolate_magic.snapshot import Snapshot
-from isolate_magic.snapshots import Snapshots
+from isolate_magic.snapshots import NO_WAY_BACK, Snapshots
 
 _NAME = re.compile(r"[\w.-]{1,60}")
 
@@ -31,6 +31,7 @@ class Rewinding:
     _living: Callable[[], Process]
     _alive: Callable[[], Process | None]
     _furnish: Callable[[Process], None]
+    _rewound: Process | None = None  # whose death the user has not been told of, perhaps
 
     def snapshot(self, name: str) -> Snapshot:
         """Keep a copy of all that is in the companion now, to go back to with `rewind`.
@@ -88,7 +89,7 @@ class Rewinding:
             self.snapshots.chosen = found
             with Postponed():
                 process.end("rewind", f"rewound to {found.moment}")
-            self._recover(process)
+            self._recover(process, asked=True)
             if self._process is process or self._alive() is None:
                 raise SnapshotError(f"the snapshot {found.moment} did not wake; the next use starts anew")
         return found.moment
@@ -117,31 +118,42 @@ class Rewinding:
             finally:
                 self._lock.release()
 
-    def _recover(self, dead: Process) -> None:
-        """Let a snapshot go on in place of a dead process, where there is one; harmless twice."""
+    def _recover(self, dead: Process, asked: bool = False) -> None:
+        """Let a snapshot go on in place of a dead process, if that is due or asked for; harmless twice."""
         if dead is not self._process or dead.report is None or self._owner != os.getpid():
             return
-        if not dead.report.rewound:
-            self.snapshots.let_go(dead)
+        if not (asked or dead.report.rewound):
+            if dead.report.kind in NO_WAY_BACK:
+                self.snapshots.discard()
             return
         with Postponed():
             try:
                 self._process = self.snapshots.wake(dead, self._woken)
             except IsolateError as error:
                 self.snapshots.discard()
-                self.snapshots.let_go(dead)
                 output.default.stream("stderr", f"companion {self.name!r} could not be rewound: {error}\n")
                 return
+        self._rewound = dead
         bulletin.tell(self, "rewind", self._process.pid, dead.report)
+
+    def _tell_rewound(self) -> None:
+        """Say that the companion died and went back, to who has not met it as an error."""
+        dead, self._rewound = self._rewound, None
+        report = dead.untold() if dead is not None else None
+        if report is not None and not report.during:  # else a cell or a call has failed with it
+            output.default.stream("stderr", f"{report.story}\n")
 
     def _scout(self, snapshot: Snapshot) -> Process:
         """Make a process of a fork for one cell; its death is a crash like any other, and nothing follows."""
         like = snapshot.process
-        return Process(self.name, like.zygote, like.policy, self._buried, self.traced, snapshot)
+        process = Process(self.name, like.zygote, like.policy, self._buried, self.traced, snapshot)
+        snapshot.awake = True
+        return process
 
     def _woken(self, snapshot: Snapshot) -> Process:
         dead = snapshot.process
         process = Process(self.name, dead.zygote, dead.policy, self._buried, self.traced, snapshot)
+        snapshot.awake = True
         process.cells = dead.cells
         self._furnish(process)
         return process

@@ -41,7 +41,9 @@ def note(text: str) -> str:
 
 
 def _headline(report: CrashReport) -> str:
-    meaning = f'<div style="{_DIM}">{_sentence(report.meaning)}</div>' if report.meaning else ""
+    meaning = "".join(
+        f'<div style="{_DIM}">{_sentence(line)}</div>' for line in (report.meaning, report.sequel) if line
+    )
     mark = f'<span style="color:{_RED};font-size:.8em" aria-hidden="true">&#9679;</span>'
     return f'<div style="{_HEAD}">{mark} <strong>{_esc(report.headline)}</strong></div>{meaning}'
 

@@ -37,6 +37,7 @@ class Snapshot:
         number: the request in the midst of which it sleeps.
         mark: the highest number lent to us then.
         lent: what we had lent.
+        awake: whether it sleeps no longer; what is ours of it belongs to a process then.
         cost: how long the companion was held up, in seconds.
         taken: when it was made, as `time.time` counts.
         token, dialer, lane, scratch, plan, told: as of the process, which it shares them with.
@@ -44,6 +45,7 @@ class Snapshot:
 
     number = mark = 0
     cost = 0.0
+    awake = False
 
     def __init__(self, process: Any, ends: Ends, name: str, moment: str) -> None:
         self.process = process
@@ -80,7 +82,7 @@ class Snapshot:
 
     def alive(self) -> bool:
         """Return whether it is there to be woken."""
-        return self.pidfd >= 0 and not _readable(self.pidfd, 0)
+        return not self.awake and self.pidfd >= 0 and not _readable(self.pidfd, 0)
 
     @property
     def memory(self) -> int | None:
@@ -115,7 +117,9 @@ class Snapshot:
         return made
 
     def kill(self) -> None:
-        """End it, and close what is ours of it."""
+        """End it, and close what is ours of it; harmless when it is awake."""
+        if self.awake:
+            return
         if self.pidfd >= 0:
             try:
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
@@ -128,6 +132,8 @@ class Snapshot:
 
     def leave(self) -> None:
         """Close what is ours of it in a forked copy of the main session, whose it is not."""
+        if self.awake:
+            return
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1

@@ -205,10 +205,12 @@ class Snapshots:
 
     def discard(self) -> None:
         """End them all."""
+        process = self.companion._process
+        if process is not None and process.report is not None:
+            self.let_go(process)
         found = [*self.named.values(), self.latest, self.chosen]
         self.named, self.latest, self.chosen = {}, None, None
-        process = self.companion._process
-        for one in found:
+        for one in dict.fromkeys(found):
             if one is not None:
                 self._drop(one)
         if process is not None:
@@ -219,7 +221,7 @@ class Snapshots:
 
     def _drop(self, one: Snapshot) -> None:
         one.kill()
-        if one.lane is None:
+        if one.lane is None and not one.awake:
             one.process.zygote.reap(one.pid)
 
     def leave(self) -> None:

@@ -90,8 +90,8 @@ class Snapshots:
             return f"the system gives it no process ({error.strerror})"
         if between:
             self._become(ends, between)
-            random.setstate(chance)  # which draws anew in every fork
             self._sleep()
+            random.setstate(chance)  # which draws anew in every fork
             if alarm[0]:
                 signal.setitimer(signal.ITIMER_REAL, *alarm)
         return mark

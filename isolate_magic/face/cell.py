@@ -51,6 +51,7 @@ OPTIONS = (
     Option(("--group",), "show output when the cell has ended, by kind: stdout, stderr, displays, the value"),
     Option(("-q", "--quiet"), "show nothing that the cell prints or displays"),
     Option(("--fresh",), "run it in a companion of its own, made like the named one and closed afterwards"),
+    Option(("--dry",), "run it in a fork of the companion that ends with it; the companion stays as it is"),
     MEMORY,
     POLICY,
     Option(("--trace",),
@@ -141,11 +142,26 @@ def _order(shell: Any, options: Namespace, source: str, lines_before: int) -> Or
             f"-o {taken}: a companion of --fresh ends with its cell, and proxies with it; "
             f"--copy {taken} brings copies; nothing was run"
         )
+    _exclude_dry(options, [*outputs, *copies])
     missing = [name for name in inputs if name not in shell.user_ns]
     if missing:
         raise UsageError(f"-i {','.join(missing)}: not defined in this session; nothing was run")
     number = shell.displayhook.prompt_count  # right in every IPython 9; execution_count is not
     return Order(source, number, lines_before, options, inputs, outputs, copies)
+
+
+def _exclude_dry(options: Namespace, taken: list[str]) -> None:
+    """Refuse what has no meaning for a cell that leaves nothing behind."""
+    if not options.dry:
+        return
+    if taken:
+        raise UsageError(
+            f"--dry leaves nothing to bind {','.join(taken)} to; let the cell show it, or leave --dry out; "
+            "nothing was run"
+        )
+    other = [f"--{name}" for name in ("bg", "fresh", "trace") if getattr(options, name)]
+    if other:
+        raise UsageError(f"give --dry or {' or '.join(other)}, not both; nothing was run")
 
 
 def _exclude(options: Namespace) -> None:
@@ -173,7 +189,7 @@ def _run(
     try:
         with (
             _traced(shell, companion, pinned) if options.trace else nullcontext(),
-            replaying.noted(companion, order),
+            nullcontext() if options.dry else replaying.noted(companion, order),
         ):
             try:
                 result = companion.run_cell(
@@ -184,6 +200,7 @@ def _run(
                     timeout=options.timeout,
                     sink=sink,
                     silent=options.quiet,
+                    dry=options.dry,
                 )
             finally:
                 if isinstance(sink, HeldSink):

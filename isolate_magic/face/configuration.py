@@ -6,13 +6,14 @@ import logging
 from dataclasses import fields
 from typing import Any
 
-from traitlets import Bool, Float, List, TraitError, Unicode, observe, validate
+from traitlets import Bool, Enum, Float, List, TraitError, Unicode, observe, validate
 from traitlets.config import Configurable
 
 from isolate_magic import rules
 from isolate_magic.defaults import Defaults, defaults
 from isolate_magic.errors import PolicyError
 from isolate_magic.policy import Policy
+from isolate_magic.snapshots import MODES
 
 _log = logging.getLogger(__name__)
 _DEFAULTS = tuple(field.name for field in fields(Defaults))
@@ -46,6 +47,10 @@ class Isolate(Configurable):
     progress = Bool(True, help="Whether what takes over a second says how far it is.").tag(config=True)
 
     top_interval = Float(1.0, min=0.1, help="Seconds between two updates of %isolate top.").tag(config=True)
+
+    snapshots = Enum(
+        MODES, "auto", help="Whether snapshots are taken before cells, so that a crash loses nothing else."
+    ).tag(config=True)
 
     _ready = False
 

@@ -9,6 +9,7 @@ from IPython.core.error import UsageError
 from isolate_magic.companion import Companion
 from isolate_magic.errors import NotSupported
 from isolate_magic.face.orders import POLICY, POLICY_FILE, PRELOAD, TRACE, Command, Order, policy
+from isolate_magic.face.returning import said_of
 from isolate_magic.session import companions
 from isolate_magic.tracing import traceable
 
@@ -19,6 +20,8 @@ def _status(order: Order) -> None:
         print("no companion yet; %%isolated or import_isolated starts one")
     for companion in chosen:
         print(line_of(companion))
+        if len(chosen) == 1 and companion.pid:
+            print(f"  {said_of(companion)}")
         report = companion.report if len(chosen) == 1 else None
         if report is not None and report.layers:
             print("  " + str(report).replace("\n", "\n  "))
@@ -41,8 +44,7 @@ def line_of(companion: Companion) -> str:
     waiting = [handle.title for handle in companion.background.recent if not handle.done()]
     if waiting:
         parts.append(f"in the background: {', '.join(waiting)}")
-    if stats["restarts"]:
-        parts.append(f"restarted {_count(stats['restarts'], 'time', 'times')}")
+    parts += _returns(companion, stats["restarts"])
     if companion.preload:
         parts.append(f"preload {','.join(companion.preload)}")
     report = companion.report
@@ -52,6 +54,11 @@ def line_of(companion: Companion) -> str:
     if companion.crash and stats["state"] in ("dead", "new"):
         parts.append(companion.crash.headline)
     return "; ".join(parts)
+
+
+def _returns(companion: Companion, restarts: int) -> list[str]:
+    counts = (("rewound", companion.snapshots.rewinds), ("restarted", restarts))
+    return [f"{what} {_count(number, 'time', 'times')}" for what, number in counts if number]
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -128,7 +135,8 @@ def _kill(order: Order) -> None:
     companion.kill()
     crash = companion.crash
     where = f" in {crash.during}" if crash is not None and crash.during else ""
-    print(f"{companion.name}: killed{where}; its variables are lost")
+    after = f"rewound to {crash.rewound}" if crash is not None and crash.rewound else "its variables are lost"
+    print(f"{companion.name}: killed{where}; {after}")
 
 
 def _interrupt(order: Order) -> None:
