@@ -330,11 +330,7 @@ class Process:
         if self.lane is None or not self.scout:
             return self.zygote.reap(self.pid)
         self.forsake()  # so that the supervisor collects it
-        status, deadline = None, time.monotonic() + _COLLECTED
-        while status is None and time.monotonic() < deadline:
-            time.sleep(_LOOK / 20)
-            status = exit_status(self.pidfd)
-        return {"status": status}
+        return {"status": exit_status(self.pidfd, _COLLECTED)}
 
     def untold(self) -> CrashReport | None:
         """Return its report if whoever uses the companion next is to be told of its death."""

@@ -33,6 +33,7 @@ from isolate_magic.link import descriptors, ended
 _PACKET = 1 << 16
 _SIGNALS_ABI = 6
 _CALLS_AT_ONCE = 64  # that are answered before a look at anything else
+_COLLECTS = 1.0  # seconds for the namespace's init to collect a process
 _PATIENCE = 1.0  # seconds that the host may take for the last records of a trace
 
 
@@ -206,6 +207,7 @@ class Supervisor:
             left = max(0, math.ceil((due - time.monotonic()) * 1000)) if limited else None
             events = [fd for fd, _ in self.poll.poll(left)]
             if self.pidfd in events:
+                self._hear_all()  # of the last snapshot, which it may have died right behind
                 return
             if self.answer.fileno() in events:  # the zygote says nothing there: it has gone
                 self._kill()
@@ -307,9 +309,11 @@ class Supervisor:
     def _follow(self, pid: int) -> None:
         """Look after a snapshot that is awake, in place of the worker that has ended."""
         try:
-            self.pidfd = os.pidfd_open(pid)
+            awake = os.pidfd_open(pid)
         except ProcessLookupError:
             return  # as its host will see, who closes the lane then
+        os.close(self.pidfd)
+        self.pidfd = awake
         self.pid, self.status, self.why = pid, None, None
         self.poll.register(self.pidfd, select.POLLIN)
 
@@ -322,7 +326,6 @@ class Supervisor:
         dead = self.pid
         told = self._collected()
         self.poll.unregister(self.pidfd)
-        os.close(self.pidfd)
         if not self.sleepers.sweep_others():
             return False
         self.answer.send(json.dumps(told | {"stays": True}).encode())
@@ -346,7 +349,7 @@ class Supervisor:
                 _, self.status, usage = os.wait4(self.pid, 0)
                 peak = max(usage.ru_maxrss * 1024, peak)
             except ChildProcessError:  # a snapshot that went on, and the namespace's init collects it
-                self.status = ended.exit_status(self.pidfd)
+                self.status = ended.exit_status(self.pidfd, _COLLECTS)
             self.why = self.why or self.group.verdict(self.status or 0)
         told = {"status": self.status, "peak": peak, "why": self.why}
         return told | {"cpu": self.watchdog.cpu, "curve": self.watchdog.curve}
