@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from benchmarks import bulk, calls, confined
+from benchmarks import bulk, calls, confined, rewind
 
 
 @dataclass(frozen=True)
@@ -189,4 +189,19 @@ ROWS = (
     ),
     Row("Memory", "the zygote, once for all of them", "MB", "zygote ours"),
     *_confined_all(),
+    *(
+        Row("Rewind", f"snapshot with {size / 1000:g} GB of arrays", "ms", f"snapshot {size}",
+            targets=(Target(10, "value"),))
+        for size in rewind.SIZES
+    ),
+    *(
+        Row("Rewind", f"a small cell with {size / 1000:g} GB of arrays", "ms", f"cell {size} auto",
+            {"without snapshots": f"cell {size} off"}, (Target(None, "above", "without snapshots"),))
+        for size in (rewind.SIZES[0], rewind.BACK)
+    ),
+    Row(
+        "Rewind", "a cell that writes to 1 GB", "ms", "write auto", {"without snapshots": "write off"},
+        (Target(None, "times", "without snapshots"),),
+    ),
+    Row("Rewind", "crash to next result, 1 GB of arrays", "ms", "crash", targets=(Target(100, "value"),)),
 )  # fmt: skip
