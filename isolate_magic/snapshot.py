@@ -19,8 +19,10 @@ from typing import Any
 from isolate_magic import tree
 from isolate_magic.birth import Ends, open_ends
 from isolate_magic.errors import StartError
+from isolate_magic.link.descriptors import refuse
+from isolate_magic.ration import tidy
 
-_PATIENCE = 10.0  # seconds for a fork to say that it is there; it takes some milliseconds
+_PATIENCE = 5.0  # seconds for a fork to say that it is there; it takes some milliseconds
 _CREDENTIALS = struct.Struct("iII")
 
 
@@ -61,6 +63,8 @@ class Snapshot:
     def meet(self) -> None:
         """Find out which process it is; raises StartError where it does not come."""
         self.pid = self._heard()
+        if self.pid == self.process.pid:
+            raise StartError("the companion itself answered for it")
         try:
             self.pidfd = os.pidfd_open(self.pid)
         except OSError as error:
@@ -111,7 +115,7 @@ class Snapshot:
                 raise StartError(f"the snapshot has not answered within {_PATIENCE:g} s")
             said = self.ends.sock.recv(200)
             if said:
-                raise StartError(f"no copy of the snapshot: {said.decode(errors='replace')}")
+                raise StartError(f"no copy of the snapshot: {tidy(said.decode(errors='replace'))}")
             made.meet()
             undo.pop_all()
         return made
@@ -142,6 +146,7 @@ class Snapshot:
 
 def listen(ends: Ends) -> None:
     """Let the kernel say who speaks on the channel, until it is a companion's."""
+    refuse(ends.sock)
     ends.sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
 

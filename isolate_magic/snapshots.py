@@ -166,6 +166,8 @@ class Snapshots:
                     process.zygote.adopt(made.pid)
             except (StartError, OSError) as error:
                 self._tell(process, 0)
+                if not process.trusted:  # which would hold us up like this before each cell
+                    raise process.talk.break_off(f"a snapshot that is none ({error})") from None
                 raise SnapshotError(str(error)) from None
             undo.pop_all()
         made.mark, made.lent = mark, talk.lent.copy()

@@ -106,7 +106,13 @@ def options_table() -> list[tuple[str, str, str, str]]:
     ]
 
 
-_TAKES = {"Bool": "True or False", "Enum": "auto or off", "Float": "a number", "List": "a list of names", "Unicode": "text"}
+_TAKES = {
+    "Bool": "True or False",
+    "Enum": "auto or off",
+    "Float": "a number",
+    "List": "a list of names",
+    "Unicode": "text",
+}
 
 
 def configure(shell: Any) -> None:
