@@ -12,6 +12,8 @@ import signal
 from isolate_magic.child.tree import Tree, sweep
 from isolate_magic.child.watchdog import Verdict, Watchdog
 
+_LITTLE = 16  # of the limit; who passes it by less than they hold would have passed it a moment later
+
 
 class Sleepers:
     """Know the snapshots of one companion.
@@ -53,7 +55,8 @@ class Sleepers:
         ceiling = self._watchdog.limits.ceiling
         if verdict.kind != "memory" or not self._pids or ceiling is None:
             return False
-        if self._watchdog.memory - sum(map(self._tree.private, self._pids)) > ceiling:
+        theirs = sum(map(self._tree.private, self._pids))
+        if theirs < ceiling // _LITTLE or self._watchdog.memory - theirs > ceiling:
             return False
         for pid in self._pids:
             try:
