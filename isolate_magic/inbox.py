@@ -26,7 +26,14 @@ _NAMED = {
     "copy": "a copy",
     "show": "a display",
     "variables": "the list of names",
+    "complete": "Tab",
+    "inspect": "the look at a docstring",
+    "after_cell": "what follows a cell",
+    "comm": "a message of a widget",
+    "freeze": "a snapshot",
 }
+UNSEEN = tuple(_NAMED[name] for name in ("complete", "inspect", "after_cell", "comm", "freeze"))
+"""What was asked of a companion where nobody sees it fail."""
 
 
 class Inbox(Peer):

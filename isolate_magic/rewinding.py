@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from isolate_magic import bulletin, output
 from isolate_magic.errors import IsolateError, SnapshotError
+from isolate_magic.inbox import UNSEEN
 from isolate_magic.interrupts import Postponed
 from isolate_magic.process import Process
 from isolate_magic.report import CrashReport
@@ -137,10 +138,10 @@ class Rewinding:
         bulletin.tell(self, "rewind", self._process.pid, dead.report)
 
     def _tell_rewound(self) -> None:
-        """Say that the companion died and went back, to who has not met it as an error."""
+        """Say that the companion died and went back, unless a cell or a call has failed with it."""
         dead, self._rewound = self._rewound, None
         report = dead.untold() if dead is not None else None
-        if report is not None and not report.during:  # else a cell or a call has failed with it
+        if report is not None and (not report.during or report.during in UNSEEN):
             output.default.stream("stderr", f"{report.story}\n")
 
     def _scout(self, snapshot: Snapshot) -> Process:

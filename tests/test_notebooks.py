@@ -14,10 +14,10 @@ NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if ".ex
 PROMISES = {
     "tour": [
         "[np.float64(1.0), np.float64(2.0), np.float64(3.0)]", """'{"seen": [1, 2, 3]}'""", "SIGSEGV",
-        "ctypes.string_at(0)", "Started a new one",
+        "ctypes.string_at(0)", "rewound to before cell In["
     ],
     "crashes": [
-        "died in Cell In[4]: SIGSEGV", "Cell In[3], line 8, in smooth", "((1000, 3),", "Started a new one",
+        "died in Cell In[4]: SIGSEGV", "Cell In[3], line 8, in smooth", "((1000, 3),", "rewound to before cell In[4]",
         "memory limit of 300 MiB passed", "ended itself with exit code 3", "was interrupted after 0.5 s",
     ],
     "teaching": [

@@ -28,7 +28,9 @@ if not flag.exists():
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
-    made = Kernel("%load_ext isolate_magic\nimport ipywidgets, isolate_magic")
+    made = Kernel(
+        "%load_ext isolate_magic\n%config Isolate.snapshots = 'off'\nimport ipywidgets, isolate_magic"
+    )
     yield made
     made.close()
 

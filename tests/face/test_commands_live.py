@@ -17,7 +17,7 @@ DEAF = (
 
 @pytest.fixture(scope="module")
 def one_kernel() -> Iterator[Kernel]:
-    made = Kernel("%load_ext isolate_magic")
+    made = Kernel("%load_ext isolate_magic\n%config Isolate.snapshots = 'off'")
     yield made
     made.close()
 

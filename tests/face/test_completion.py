@@ -34,7 +34,7 @@ TOUCHED = "%%isolated\nThing.touched"
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
-    made = Kernel("%load_ext isolate_magic")
+    made = Kernel("%load_ext isolate_magic\n%config Isolate.snapshots = 'off'")
     made.run("here_only = 1; from isolate_magic.session import get_companion; import threading, time")
     assert made.run(THERE).status == "ok"
     yield made

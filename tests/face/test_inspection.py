@@ -32,7 +32,7 @@ thing = Thing()
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
-    made = Kernel("%load_ext isolate_magic")
+    made = Kernel("%load_ext isolate_magic\n%config Isolate.snapshots = 'off'")
     made.run(
         "def here_only(): 'Here.'\nfrom isolate_magic.session import get_companion; import threading, time"
     )

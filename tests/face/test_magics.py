@@ -13,7 +13,7 @@ from waiting import until
 
 @pytest.fixture(scope="module")
 def one_kernel() -> Iterator[Kernel]:
-    made = Kernel("%load_ext isolate_magic")
+    made = Kernel("%load_ext isolate_magic\n%config Isolate.snapshots = 'off'")
     yield made
     made.close()
 
