@@ -42,6 +42,8 @@ _ending: set[str] = set()
 """Threads that `rest` ends; a thread stays what it is, so one look at each is enough."""
 _staying: set[int] = set()
 """Threads of Python that did not end while they were waited for."""
+_stubborn: set[str] = set()
+"""Threads beside those that did not fall asleep."""
 
 
 def obstacle(beside: bool = False) -> str:
@@ -141,7 +143,7 @@ def _numba() -> str:
 
 def _native_threads() -> str:
     """Look at every thread that is not known to end at a fork, or to be started anew."""
-    rested, until = False, 0.0
+    until = 0.0
     while True:
         try:
             wrong, busy = _sort()
@@ -149,21 +151,22 @@ def _native_threads() -> str:
             return f"its native threads cannot be seen ({error.strerror})"
         if wrong or not busy:
             return wrong
-        if not rested:
+        if _stubborn.issuperset(busy) or (until and time.monotonic() > until):
+            _stubborn.update(busy)
+            return f"a thread is at work that the module threading does not know ({strands.name(busy[0])})"
+        if not until:
             rest()
-            rested, until = True, time.monotonic() + _PATIENCE
-        elif time.monotonic() > until:
-            return f"native threads are at work ({strands.name(busy[0]) or busy[0]})"
-        else:
-            time.sleep(_STEP)  # nothing tells when a thread falls asleep
+            until = time.monotonic() + _PATIENCE
+        time.sleep(_STEP)  # nothing tells when a thread falls asleep
 
 
 def _sort() -> tuple[str, list[str]]:
-    """Return what is wrong with a thread, if anything, and the threads that do not wait just now."""
+    """Return what is wrong with a thread, if anything, and the threads that may still end or fall asleep."""
     _learn()
     numbers = strands.beside()
     _ending.intersection_update(numbers)
-    busy = []
+    _stubborn.intersection_update(numbers)
+    busy, harmless = [], threading.active_count() - 1
     for number in numbers:
         if number in _ending:
             continue
@@ -171,7 +174,9 @@ def _sort() -> tuple[str, list[str]]:
             path = strands.waits_in(number, _libraries)
         except (FileNotFoundError, ProcessLookupError):  # it has just ended
             continue
-        if path is None:
+        if path == "" and harmless:
+            harmless -= 1
+        elif not path:
             busy.append(number)
         elif path in _pools:
             _ending.add(number)
@@ -181,11 +186,11 @@ def _sort() -> tuple[str, list[str]]:
 
 
 def _survives(path: str) -> bool:
-    """Return whether a library gets along without this thread; Python's own were asked before."""
+    """Return whether a library gets along without this thread."""
     file = os.path.basename(path)
     if file.startswith("libtbb.") and "numba.np.ufunc.tbbpool" in sys.modules:
         return True  # which ends them before a fork
-    return not path or _MENDED.match(file) is not None
+    return _MENDED.match(file) is not None
 
 
 def _said(path: str, number: str) -> str:

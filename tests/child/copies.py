@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,15 @@ os._exit(0)
 
 def played(program: str, seconds: float = 60, **environment: str) -> list[dict[str, Any]]:
     """Run a program to the end of its last copy; return what they all have told. A hang fails."""
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as script:  # PyTorch compiles from files only
+        script.write(_SCENE + program)
+        script.flush()
+        return _played(script.name, seconds, environment)
+
+
+def _played(script: str, seconds: float, environment: dict[str, str]) -> list[dict[str, Any]]:
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", _SCENE + program],
+        [sys.executable, "-W", "ignore", script],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
@@ -84,6 +92,8 @@ def played(program: str, seconds: float = 60, **environment: str) -> list[dict[s
         except ProcessLookupError:
             pass
         process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
     return [json.loads(line) for line in said.splitlines()]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
 from child.copies import LIVED, played, worked
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="companions live on Linux")
@@ -167,19 +167,21 @@ tell(signal=os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]))
 OBSTACLES = {
     "polars": ("import polars", "polars keeps threads that do not survive a fork"),
     "torch": (
-        "import torch\n"
-        "@torch.jit.script\n"
-        "def f(x):\n    return torch.jit.wait(torch.jit.fork(torch.relu, x))\n"
-        "f(torch.ones(3))",
+        """
+import torch
+@torch.jit.script
+def f(x):
+    return torch.jit.wait(torch.jit.fork(torch.relu, x))
+f(torch.ones(3))
+""",
         "torch has started threads for torch.jit.fork or the like, which do not survive a fork",
     ),
-    "joblib": (
-        "import joblib\njoblib.Parallel(2)(joblib.delayed(abs)(i) for i in range(4))",
-        "another Python thread runs (ExecutorManagerThread)",
-    ),
     "asyncio": (
-        "import asyncio\nloop = asyncio.new_event_loop()\n"
-        "loop.run_until_complete(loop.run_in_executor(None, abs, 1))",
+        """
+import asyncio
+loop = asyncio.new_event_loop()
+loop.run_until_complete(loop.run_in_executor(None, abs, 1))
+""",
         "another Python thread runs (asyncio_0)",
     ),
     "threading": (
@@ -187,19 +189,47 @@ OBSTACLES = {
         "another Python thread runs (mine)",
     ),
     "_thread": (
-        "import _thread\nlock = _thread.allocate_lock()\nlock.acquire()\n"
-        "_thread.start_new_thread(lock.acquire, ())\n"
-        "while len(sys._current_frames()) < 2: pass",
+        """
+import _thread
+lock = _thread.allocate_lock()
+lock.acquire()
+_thread.start_new_thread(lambda: lock.acquire(), ())
+while len(sys._current_frames()) < 2: pass
+""",
         "another Python thread runs (one that the module threading does not know)",
+    ),
+    "of C": (
+        """
+import _thread
+lock = _thread.allocate_lock()
+lock.acquire()
+_thread.start_new_thread(lock.acquire, ())
+""",
+        "a thread is at work that the module threading does not know (python)",
     ),
 }
 
 
 @pytest.mark.parametrize("library", OBSTACLES)
 def test_threads_that_would_be_missing_are_an_obstacle(library: str) -> None:
-    need(library)
+    need(*([library] if library.isidentifier() else []))
     program, clause = OBSTACLES[library]
     assert played(program + "\ntell(said=stillness.obstacle())\nos._exit(0)") == [{"said": clause}]
+
+
+def test_the_idle_workers_of_joblib_are_an_obstacle_until_they_are_shut_down() -> None:
+    need("joblib")
+    told = played(
+        """
+import joblib
+from joblib.externals.loky import get_reusable_executor
+joblib.Parallel(2)(joblib.delayed(abs)(i) for i in range(4))
+idle = stillness.obstacle()
+get_reusable_executor().shutdown(wait=True, kill_workers=True)
+tell(idle=idle, after=stillness.obstacle())
+"""
+    )
+    assert told == [{"idle": "another Python thread runs (ExecutorManagerThread)", "after": ""}]
 
 
 def test_threads_that_have_ended_are_no_obstacle() -> None:
@@ -254,7 +284,7 @@ void begin(void) { pthread_t t; pthread_create(&t, 0, spin, 0); }
     told = played(
         f"import ctypes\nctypes.CDLL({path!r}).begin()\ntell(said=stillness.obstacle())\nos._exit(0)"
     )
-    assert told[0]["said"].startswith("native threads are at work")
+    assert told[0]["said"].startswith("a thread is at work")
 
 
 def test_cuda_is_an_obstacle_once_the_driver_is_initialised(tmp_path: Path) -> None:
@@ -291,12 +321,12 @@ os._exit(0)
     assert told[0]["milliseconds"] < 1
 
 
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="pools of one thread have none beside the main one")
 def test_resting_ends_the_threads_of_openmp_and_openblas() -> None:
     need("torch", "numpy")
     told = played(
         """
 import numpy as np, torch
-torch.set_num_threads(2)
 def count():
     return len(os.listdir("/proc/self/task"))
 torch.randn(300, 300) @ torch.randn(300, 300)
@@ -306,7 +336,7 @@ before = count()
 stillness.rest()
 tell(before=before, after=count())
 os._exit(0)
-""",
-        OPENBLAS_NUM_THREADS="3",
+"""
     )
-    assert told[0]["before"] - told[0]["after"] >= 3, told
+    assert told[0]["before"] >= 3
+    assert told[0]["after"] == 1
