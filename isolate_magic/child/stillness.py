@@ -46,16 +46,16 @@ _stubborn: set[str] = set()
 """Threads beside those that did not fall asleep."""
 
 
-def obstacle(beside: bool = False) -> str:
+def obstacle() -> str:
     """Say why a fork of this process would not live on, "" if it would; call it in the main thread.
 
-    Args:
-        beside: whether the copy works while the original lives; else it sleeps until that is gone.
+    A copy must be no child of the original's, as `isolate_magic.child.snapshot` sees to: numba's OpenMP
+    layer ends children of the process that it has begun in.
 
     Returns:
         one clause for the user.
     """
-    return _python_threads() or _cuda() or (_numba() if beside else "") or _native_threads()
+    return _python_threads() or _cuda() or _native_threads()
 
 
 def rest() -> None:
@@ -130,14 +130,6 @@ def _cuda() -> str:
             count = function(path, "cuDeviceGetCount")
             if count is not None and count(ctypes.byref(ctypes.c_int())) != _NOT_INITIALIZED:
                 return "CUDA is initialised"
-    return ""
-
-
-def _numba() -> str:
-    """Numba's OpenMP layer ends a child of the process that it has begun in, as long as that lives."""
-    parallel = sys.modules.get("numba.np.ufunc.parallel")
-    if getattr(parallel, "_is_initialized", False) and "numba.np.ufunc.omppool" in sys.modules:
-        return "numba's OpenMP layer has run, which allows no fork beside the original"
     return ""
 
 
