@@ -15,6 +15,7 @@ from asyncio import events
 from collections.abc import Callable
 from typing import Any
 
+from isolate_magic.child import renewal
 from isolate_magic.link import frames as f
 from isolate_magic.link.awaiting import Aside
 
@@ -152,6 +153,8 @@ class Keeper:
 
     def resume(self) -> None:
         """Take the loop up in a copy that goes on in place of the original."""
+        if not self.loop.is_closed():
+            renewal.renew(self.loop)
         _run_really(self.loop)
 
     # ------------------------------------------------------------ between requests

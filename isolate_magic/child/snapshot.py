@@ -14,14 +14,13 @@ import json
 import mmap
 import os
 import random
-import signal
 import threading
 import time
 from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from isolate_magic.child import linux, stillness
+from isolate_magic.child import linux, renewal, stillness
 from isolate_magic.link import descriptors
 from isolate_magic.link.layout import BOARD_SIZE
 
@@ -82,7 +81,7 @@ class Snapshots:
 
     def _fork(self, ends: list[int]) -> int | str:
         mark: int = self.talk.lent.last
-        chance, alarm = random.getstate(), signal.getitimer(signal.ITIMER_REAL)
+        chance, timers = random.getstate(), renewal.timers()
         stillness.rest()
         try:
             between = _fork_off()
@@ -92,8 +91,7 @@ class Snapshots:
             self._become(ends, between)
             self._sleep()
             random.setstate(chance)  # which draws anew in every fork
-            if alarm[0]:
-                signal.setitimer(signal.ITIMER_REAL, *alarm)
+            renewal.restart(timers)
         return mark
 
     # ------------------------------------------------------------ in the copy
