@@ -99,8 +99,9 @@ def _rewind(order: Order) -> None:
 
 COMMANDS = (
     Command("config", "show or change what it does by itself: snapshots, rewind after a crash", _config,
-            "[snapshots=auto|off] [rewind=auto|off]",
-            more=f"Snapshots that are taken by themselves cost at most {SHARE:.0%} of the time;\n"
+            "[SETTING=VALUE]",
+            more="settings: snapshots=auto|off, rewind=auto|off\n"
+            f"Snapshots that are taken by themselves cost at most {SHARE:.0%} of the time;\n"
             "`%isolate status` says when one was left out, and why."),
     Command("snapshot", "keep what is in it now under a name, to go back to", _snapshot, "SNAPSHOT",
             more=f"There can be {MOST}. Files, sockets and other processes are not kept."),
