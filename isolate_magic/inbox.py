@@ -26,6 +26,8 @@ _NAMED = {
     "copy": "a copy",
     "show": "a display",
     "variables": "the list of names",
+    "keep": "a checkpoint",
+    "regain": "the restoring of a checkpoint",
 }
 
 
