@@ -49,7 +49,8 @@ class Keeping:
 
     def keep(self) -> Any:
         """Pickle what the cells have bound."""
-        return kept(self.shell.user_ns, dict(_bound(self.shell)))
+        # What runs no code when it is loaded comes first: it is there for the objects that need it then.
+        return kept(self.shell.user_ns, dict(sorted(_bound(self.shell), key=_turn)))
 
     def told(self, target: Kept) -> Any:
         """Tell what was saved, what was not and why, the sizes of the parts, whether they hold code."""
@@ -76,6 +77,11 @@ def _bound(shell: Any) -> Iterator[tuple[str, Any]]:
             continue
         if hidden.get(name, OWN) is not value:
             yield name, value
+
+
+def _turn(pair: tuple[str, Any]) -> int:
+    kind = type(pair[1])
+    return 0 if kind is types.ModuleType else 1 if kind is types.FunctionType or issubclass(kind, type) else 2
 
 
 class Kept:

@@ -25,28 +25,50 @@ _Variables = list[tuple[str, int, int]]
 
 
 def load(space: dict[str, Any], parts: Sequence[memoryview]) -> _Found:
-    """Load the variables of a checkpoint.
+    """Load the variables of a checkpoint, and bind them.
+
+    Each is bound as soon as it is loaded: a `__setstate__` or a `__hash__` of the cells looks names up. If
+    anything but an error of theirs comes in between, an interrupt for instance, all is bound as it was.
 
     Args:
         space: the namespace that functions of the cells shall look their names up in.
         parts: index, pickles and large buffers.
 
     Returns:
-        the variables by name; and name and reason of each that cannot be loaded.
+        the variables by name; and name and reason of each that cannot be loaded, and is not bound.
     """
     global _space
     index = json.loads(bytes(parts[0]))
     sizes = index["buffers"]
     beside = Beside([part[:size] for part, size in zip(parts[2:], sizes, strict=True)])
-    before, _space = _space, space
+    variables: _Variables = index["variables"]
+    outer, _space = _space, space
+    before = {name: space.get(name, _LOST) for name, _, _ in variables}
     try:
-        found = _fast(Stream(parts[1]), beside, index["variables"])
-        return (found, ()) if found is not None else _patient(Stream(parts[1]), beside, index["variables"])
+        found = _fast(space, Stream(parts[1]), beside, variables)
+        if found is not None:
+            return found, ()
+        _bind(space, before)
+        return _patient(space, Stream(parts[1]), beside, variables)
+    except BaseException:
+        _bind(space, before)
+        raise
     finally:
-        _space = before
+        _space = outer
 
 
-def _fast(stream: Stream, beside: Beside, variables: _Variables) -> dict[str, Any] | None:
+def _bind(space: dict[str, Any], before: dict[str, Any]) -> None:
+    """Bind names again as they were."""
+    for name, value in before.items():
+        if value is _LOST:
+            space.pop(name, None)
+        else:
+            space[name] = value
+
+
+def _fast(
+    space: dict[str, Any], stream: Stream, beside: Beside, variables: _Variables
+) -> dict[str, Any] | None:
     """Load all variables, or return None if one of them cannot be loaded."""
     reader = pickle.Unpickler(stream, buffers=beside)
     found = {}
@@ -54,13 +76,13 @@ def _fast(stream: Stream, beside: Beside, variables: _Variables) -> dict[str, An
         stream.seek(begin)
         beside.place = first
         try:
-            found[name] = reader.load()
+            found[name] = space[name] = reader.load()
         except Exception:  # border: loading runs the objects' own methods
             return None
     return found
 
 
-def _patient(stream: Stream, beside: Beside, variables: _Variables) -> _Found:
+def _patient(space: dict[str, Any], stream: Stream, beside: Beside, variables: _Variables) -> _Found:
     """Load what can be loaded, with Python's own unpickler, whose memo can be told what was lost."""
     reader: Any = pickle._Unpickler(stream, buffers=beside)
     memo = reader.memo = Memo()
@@ -70,7 +92,7 @@ def _patient(stream: Stream, beside: Beside, variables: _Variables) -> _Found:
         stream.seek(begin)
         beside.place = first
         try:
-            found[name] = reader.load()
+            found[name] = space[name] = reader.load()
         except Exception as error:  # border: as above
             lost[name] = f"{type(error).__name__}: {text_of(error)[:_REASON]}"
             stream.seek(begin)

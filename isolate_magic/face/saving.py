@@ -65,8 +65,7 @@ def _restore(order: Order) -> None:
         raise UsageError(
             f"companion {name!r} has another policy; %isolate restore {path} -c NEW makes a new one"
         )
-    if order.options.key_file is None:
-        print(_TRUST)
+    print(_TRUST)
     key = _key(order, f"Passphrase of {path}: ")
     if found is not None:
         print(_done(lambda: found.resume(path, key=key)))
