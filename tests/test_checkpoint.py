@@ -30,6 +30,7 @@ from isolate_magic import (
     ProtocolError,
     companions,
     new_key,
+    progress,
 )
 from isolate_magic.vault import CHUNK, Reader, Writer
 
@@ -813,3 +814,31 @@ def test_an_event_loop_awaits_both(companion: Companion, path: Path) -> None:
         return await companion.aio.resume(path, key=KEY)
 
     assert asyncio.run(both()).names == ("x",)
+
+
+def test_a_long_save_and_a_long_restore_say_how_far_they_are(
+    companion: Companion, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[str, float | None]] = []
+
+    class Seen:
+        def show(self, text: str, part: float | None) -> None:
+            shown.append((text.partition(":")[0], part))
+
+        def hide(self) -> None:
+            shown.append(("", None))
+
+    companion.run("x = b'x' * 40_000_000")
+    monkeypatch.setattr(progress, "LATE", 0.0)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    before = progress.use(Seen)
+    try:
+        companion.checkpoint(path, key=KEY)
+        companion.resume(path, key=KEY)
+    finally:
+        progress.use(before)
+    titles = [title for title, _ in shown]
+    assert titles[0] == f"saving companion {companion.name!r}"
+    assert titles[-2] == f"restoring companion {companion.name!r}"
+    assert titles.count("") == 2
+    assert shown[-2][1] == 1.0
