@@ -19,7 +19,7 @@ SHORTEST = 8
 """Fewest characters of a passphrase."""
 
 _DERIVATION = struct.Struct(">BBBB")
-_COST = 17  # scrypt's N is 2 to this: 128 MiB and a third of a second
+_COST = 17  # scrypt's N is 2 to this: 128 MiB and half a second
 _COSTS = range(14, 19)  # at most 256 MiB, whatever a file asks for
 _BLOCKS, _LANES = 8, 1
 _HOW = (
