@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from isolate_magic.companion import Companion
     from isolate_magic.errors import (
         CellTimeout,
+        CheckpointError,
         CompanionExit,
         ConfinementError,
         CpuExceeded,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
         TransferError,
     )
     from isolate_magic.face.extension import load_ipython_extension, unload_ipython_extension
+    from isolate_magic.inventory import Checkpoint
+    from isolate_magic.keys import new_key
     from isolate_magic.link.proxy import isproxy
     from isolate_magic.policy import Policy
     from isolate_magic.protection import Protection
@@ -50,6 +53,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CellTimeout",
+    "Checkpoint",
+    "CheckpointError",
     "Companion",
     "CompanionExit",
     "ConfinementError",
@@ -85,6 +90,7 @@ __all__ = [
     "import_isolated",
     "isproxy",
     "load_ipython_extension",
+    "new_key",
     "on",
     "share",
     "unload_ipython_extension",
@@ -93,6 +99,8 @@ __all__ = [
 _HOMES = {
     "bulletin": ("Event", "events", "on"),
     "companion": ("Companion",),
+    "inventory": ("Checkpoint",),
+    "keys": ("new_key",),
     "session": ("byvalue", "companions", "default_companion", "get_companion", "import_isolated"),
     "link.proxy": ("isproxy",),
     "link.reference": ("byref",),

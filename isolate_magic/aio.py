@@ -19,6 +19,7 @@ from isolate_magic.errand import Errand
 
 if TYPE_CHECKING:
     from isolate_magic.companion import Companion
+    from isolate_magic.inventory import Checkpoint
 
 _GRACE = 2.0  # seconds that a cancelled cell gets to end
 
@@ -97,6 +98,16 @@ class Aio:
         """Return what a name of the cells is bound to; see `Companion.pull`."""
         __tracebackhide__ = True
         return await self._do(lambda: self._companion.pull(name))
+
+    async def checkpoint(self, path: str, *, key: str | bytes) -> Checkpoint:
+        """Save what the cells have bound; see `Companion.checkpoint`."""
+        __tracebackhide__ = True
+        return await self._do(lambda: self._companion.checkpoint(path, key=key))  # type: ignore[no-any-return]
+
+    async def resume(self, path: str, *, key: str | bytes) -> Checkpoint:
+        """Bind what a checkpoint holds; see `Companion.resume`."""
+        __tracebackhide__ = True
+        return await self._do(lambda: self._companion.resume(path, key=key))  # type: ignore[no-any-return]
 
     async def start(self) -> Companion:
         """Start the process, if there is none, and return the companion."""

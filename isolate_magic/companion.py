@@ -14,6 +14,7 @@ from isolate_magic.amendment import Amendment, amend
 from isolate_magic.asked import Asked
 from isolate_magic.background import Background, Queue
 from isolate_magic.cells import check, execute
+from isolate_magic.checkpoint import Saved
 from isolate_magic.defaults import defaults
 from isolate_magic.errors import StartError, TransferError
 from isolate_magic.interrupts import Postponed
@@ -30,7 +31,7 @@ from isolate_magic.snapshots import Snapshots
 _NAME = re.compile(r"[\w.-]{1,60}")
 
 
-class Companion(Observed, Asked, Rewinding):
+class Companion(Observed, Asked, Rewinding, Saved):
     """Run code in a process of its own, and survive its death.
 
     The process starts with the first use, or by `start`. When it dies, the next use starts a new one

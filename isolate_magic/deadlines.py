@@ -24,6 +24,7 @@ ANSWER = {
     "advance": _OWN, "cancel": _OWN, "freeze": _OWN, "settle": _OWN, "show": _THEIRS, "keys": _THEIRS,
     "signature": _THEIRS, "after_cell": _THEIRS, "array_items": _THEIRS, "complete": _THEIRS,
     "inspect": _THEIRS, "copy": _COPY,
+    "told": _OWN, "piece": _OWN,
 }  # fmt: skip
 """Seconds for the answer to each question of the host's own; what is not listed is the user's request."""
 

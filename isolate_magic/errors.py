@@ -17,6 +17,7 @@
     ├── CompanionExit            code in the companion called sys.exit; the companion lives on
     ├── SnapshotError            there is no such snapshot, or none can be taken; the text says why
     ├── PolicyError              a policy says what cannot be; the text says what can (also a ValueError)
+    ├── CheckpointError          a checkpoint cannot be written, or is refused; the text says why
     ├── TransferError            a value cannot cross the border (also a TypeError)
     └── NotSupported             this platform or object cannot do it; the text says what can
 
@@ -30,6 +31,7 @@ from typing import Any
 
 __all__ = [
     "CellTimeout",
+    "CheckpointError",
     "CompanionExit",
     "ConfinementError",
     "CpuExceeded",
@@ -181,6 +183,12 @@ class CompanionExit(IsolateError):
 
 class PolicyError(IsolateError, ValueError):
     """Say what in a policy cannot be, where, and what is accepted instead."""
+
+    __module__ = "isolate_magic"
+
+
+class CheckpointError(IsolateError):
+    """Say why a checkpoint cannot be written, or is refused; nothing was written or loaded then."""
 
     __module__ = "isolate_magic"
 

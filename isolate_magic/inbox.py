@@ -31,6 +31,8 @@ _NAMED = {
     "after_cell": "what follows a cell",
     "comm": "a message of a widget",
     "freeze": "a snapshot",
+    "keep": "a checkpoint",
+    "regain": "the restoring of a checkpoint",
 }
 UNSEEN = tuple(_NAMED[name] for name in ("complete", "inspect", "after_cell", "comm", "freeze"))
 """What was asked of a companion where nobody sees it fail."""

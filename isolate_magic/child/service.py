@@ -25,6 +25,7 @@ from jupyter_client.jsonutil import json_default
 from isolate_magic.child import comms, completing, deriving, imports, iterators, operators, ufuncs, variables
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
+from isolate_magic.child.keeping import Keeping
 from isolate_magic.child.standins import HostFunction
 from isolate_magic.errors import TransferError
 from isolate_magic.link import answers, awaiting, bulk, memory, values
@@ -36,7 +37,7 @@ from isolate_magic.link.shared import Segment
 _MISSING = object()
 
 
-class Service:
+class Service(Keeping):
     """Answer the host's questions about this companion.
 
     Args:

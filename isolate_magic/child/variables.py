@@ -17,7 +17,7 @@ _DIGITS = 1 << 10  # bits of a number that is written out
 _LISTS: dict[type, str] = {list: "[]", tuple: "()", set: "{}", frozenset: "{}", deque: "[]"}
 _MAPPINGS = (dict, OrderedDict, defaultdict)
 _TEXTS = (str, bytes, bytearray)
-_OWN = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
+OWN = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 _COUNTED = ("numpy.ndarray", "pandas.DataFrame", "pandas.Series", "pandas.core.frame.DataFrame",
             "pandas.core.series.Series", "torch.Tensor", "polars.dataframe.frame.DataFrame",
             "polars.series.series.Series")  # fmt: skip
@@ -34,7 +34,7 @@ def rows(shell: Any) -> tuple[tuple[str, str, str, str], ...]:
 def _bound(shell: Any) -> Iterator[tuple[str, Any]]:
     hidden = shell.user_ns_hidden
     for name, value in list(shell.user_ns.items()):
-        if type(name) is str and name[:1] != "_" and name not in _OWN and hidden.get(name, _OWN) is not value:
+        if type(name) is str and name[:1] != "_" and name not in OWN and hidden.get(name, OWN) is not value:
             yield name, value
 
 

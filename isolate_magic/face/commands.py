@@ -6,7 +6,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from isolate_magic.face import lifecycle, naming, outcomes, returning, top
+from isolate_magic.face import lifecycle, naming, outcomes, returning, saving, top
 from isolate_magic.face.lifecycle import line_of
 from isolate_magic.face.options import meant
 from isolate_magic.face.orders import Command, Order
@@ -15,7 +15,7 @@ __all__ = ["COMMANDS", "line_of", "overview", "run"]
 
 COMMANDS: dict[str, Command] = {
     command.name: command
-    for module in (lifecycle, outcomes, naming, returning, top)
+    for module in (lifecycle, outcomes, naming, returning, saving, top)
     for command in module.COMMANDS
 }
 """All commands by name. A new one is an entry of its module's `COMMANDS`; help and completion follow."""

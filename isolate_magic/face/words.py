@@ -64,6 +64,8 @@ def of_line(line: str, cursor: int) -> Completed:
     options = _wanted(command.line)
     if options.get(option):
         return _value(options[option], word, cursor)
+    if command.words == "PATH" and not word.startswith("-"):
+        return _fitting(_files(word, ""), "path", word, cursor)
     if word.startswith("-") or len(before) > 1 or command.words != "[NAME]":
         return _fitting(options, "", word, cursor)
     return _value("companion", word, cursor)
@@ -101,13 +103,15 @@ def _value(what: str, word: str, cursor: int) -> Completed:
     if what in ("policy", "policy-file"):
         presets = PRESETS if what == "policy" else ()
         return _fitting([*presets, *_files(word)], "path", word, cursor)
+    if what == "key-file":
+        return _fitting(_files(word, ""), "path", word, cursor)
     return Completed(cursor, cursor, [])
 
 
-def _files(begin: str) -> list[str]:
+def _files(begin: str, end: str = ".toml") -> list[str]:
     found = glob.glob(glob.escape(begin) + "*") if begin.isprintable() else []
     folders = [f"{name}/" for name in found if os.path.isdir(name)]
-    return [*folders, *(name for name in found if name.endswith(".toml"))][:MOST]
+    return [*folders, *(name for name in found if name.endswith(end) and f"{name}/" not in folders)][:MOST]
 
 
 def _fitting(words: Iterable[str], kind: str, word: str, cursor: int) -> Completed:

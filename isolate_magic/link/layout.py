@@ -23,3 +23,6 @@ NATIVE = "Native stack; handlers of signals return to"
 
 DUMP_SIGNAL = signal.SIGRTMAX - 2
 """Makes a companion write its Python stacks without dying; sent before one that hangs is killed."""
+
+PART = 64
+"""The parts of a checkpoint are filled up to a multiple of so many bytes, so that arrays stay aligned."""
