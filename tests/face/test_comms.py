@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from kernels import Cell, Kernel
+from waiting import until
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 ANSWERS = (
@@ -270,7 +271,7 @@ def busy(kernel: Kernel, tmp_path: Path) -> Iterator[Path]:
     """Keep the companion busy in another thread until a file is there, whose path this is."""
     go = tmp_path / "go"
     kernel.run(
-        "def wait(path):\n    import os, time\n    while not os.path.exists(path): time.sleep(0.01)\n"
+        "def wait(path):\n    import os, time\n    open(path + '-begun', 'w').close()\n    while not os.path.exists(path): time.sleep(0.01)\n"
         "from threading import Thread\nfrom isolate_magic import get_companion\n"
         "seen = []"
     )
@@ -282,6 +283,7 @@ def busy(kernel: Kernel, tmp_path: Path) -> Iterator[Path]:
 def hold(kernel: Kernel, go: Path) -> None:
     code = f"thread = Thread(target=get_companion('default').call, args=(wait, {str(go)!r})); thread.start()"
     assert kernel.run(code).status == "ok"
+    until(Path(f"{go}-begun").exists)
 
 
 def test_a_busy_companion_does_not_hold_up_the_main_kernel(page: Page, kernel: Kernel, busy: Path) -> None:
