@@ -144,7 +144,8 @@ class Card:
         closed = "its companion was closed" if companion is None or companion.closed else ""
         died_in = self._report.during or "no cell"
         uncalled = "" if self._again else f"it died in {died_in}, not in an %%isolated cell"
-        running = f"it runs: pid {pid}" if pid else ""
+        runs = "it was rewound and runs" if self._report.rewound else "it runs"
+        running = f"{runs}: pid {pid}" if pid else ""
         if not self._running:
             self._able(self._rerun, closed or uncalled, "Run the source of the cell again, with its options")
         self._able(self._restart, closed or running, "Start the companion now; the next use would do so too")

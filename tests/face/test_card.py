@@ -272,3 +272,25 @@ def test_a_saved_notebook_keeps_the_facts_and_no_state_of_widgets(tmp_path: Path
     assert html.count("isolate-crash") == 1
     assert "Compiled code used memory that is not its own" in html
     assert "widget-view+json" not in html.partition("isolate-crash")[2]
+
+
+def test_the_card_of_one_that_was_rewound_says_so_and_runs_the_cell_again() -> None:
+    kernel = Kernel("%load_ext isolate_magic")
+    try:
+        kernel.run("%%isolated\nx = [1]")
+        died = kernel.run(
+            "%%isolated\nx.append(2)\nimport os; os.kill(os.getpid(), 11) if len(x) == 2 else len(x)"
+        )
+        assert "Rewound to before cell In[3]: what was in it then is there again." in str(
+            died.of("display_data")
+        )
+        kernel.run("import ipywidgets")
+        buttons = Buttons(kernel, died)
+        assert buttons.states == {"Restart": False, "Rerun the cell": True, "Report as text": True}
+        assert "it was rewound and runs: pid" in buttons.ask("row[0].tooltip")
+        kernel.run("%%isolated\nx.append(0)")
+        buttons.press("Rerun the cell")
+        until(lambda: " after " in buttons.says)
+        assert kernel.run("%%isolated\nx").result["text/plain"] == "[1, 0, 2]"
+    finally:
+        kernel.close()
