@@ -159,6 +159,7 @@ class Companion(Observed, Asked, Rewinding, Saved):
         with self._lock:
             new = rules.admit(policy, self.env)
             process = self._alive()
+            self.snapshots.discard()  # in which the old one holds
             answer = amend(process, new) if process is not None else Amendment((), (), False)
             self.policy = new
             bulletin.tell(self, "policy", self.pid, answer)

@@ -42,6 +42,9 @@ class Frontend(Protocol):
     def settle(self, process: Any) -> None:
         """Wait until this process has taken what the notebook has told its comms; a cell comes next."""
 
+    def succeed(self, dead: Any, process: Any) -> None:
+        """Let the comms of a dead process be those of the one that goes on in its place."""
+
     def gone(self, process: Any) -> None:
         """Take note that this process has ended."""
 
@@ -62,6 +65,9 @@ class Terminal:
 
     def settle(self, process: Any) -> None:
         """Wait for nothing."""
+
+    def succeed(self, dead: Any, process: Any) -> None:
+        """Do nothing."""
 
     def gone(self, process: Any) -> None:
         """Do nothing."""

@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable
 
-from isolate_magic import bulletin, output
+from isolate_magic import bulletin, frontend, output
 from isolate_magic.errors import IsolateError, SnapshotError
 from isolate_magic.inbox import UNSEEN
 from isolate_magic.interrupts import Postponed
@@ -134,6 +134,7 @@ class Rewinding:
                 self.snapshots.discard()
                 output.default.stream("stderr", f"companion {self.name!r} could not be rewound: {error}\n")
                 return
+        frontend.current.succeed(dead, self._process)
         self._rewound = dead
         bulletin.tell(self, "rewind", self._process.pid, dead.report)
 

@@ -7,6 +7,7 @@ next. Those with a name stay until they are dropped. All of them end with the co
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -61,6 +62,7 @@ class Snapshots:
         self.why_not = ""
         self.rewinds = 0
         self.scouts: list[Snapshot] = []  # awake
+        self._taking = threading.Lock()  # one at a time, whichever thread asks
         self._credit, self._counted = CREDIT, time.monotonic()
         self._faults = (0, 0)
 
@@ -79,18 +81,19 @@ class Snapshots:
             moment: what it is taken before, in words.
         """
         process.talk.unsaved = None
-        if self.mode == "off":
+        if self.mode == "off" or not self._taking.acquire(blocking=False):
             return
         try:
             self._afford(process)
             taken = self._take(process, "", moment)
+            before, self.latest = self.latest, taken
+            if before is not None:
+                self._drop(before)
+            self._tell(process, 0)
         except SnapshotError as error:
             self.why_not = str(error)
-            return
-        before, self.latest = self.latest, taken
-        if before is not None:
-            self._drop(before)
-        self._tell(process, 0)
+        finally:
+            self._taking.release()
 
     def after(self, process: Any, moment: str) -> None:
         """Let the first call from now on take one."""
@@ -108,12 +111,13 @@ class Snapshots:
                 f"companion {self.companion.name!r} has {MOST} snapshots with names already, each of which "
                 f"holds memory; drop one of {', '.join(self.named)} first"
             )
-        taken = self._take(process, name, f"snapshot {name!r}")
-        before = self.named.pop(name, None)
-        self.named[name] = taken
-        if before is not None:
-            self._drop(before)
-        self._tell(process, 0)
+        with self._taking:
+            taken = self._take(process, name, f"snapshot {name!r}")
+            before = self.named.pop(name, None)
+            self.named[name] = taken
+            if before is not None:
+                self._drop(before)
+            self._tell(process, 0)
         return taken
 
     def _afford(self, process: Any) -> None:
@@ -231,7 +235,7 @@ class Snapshots:
         for one in (*self.named.values(), self.latest):
             if one is not None:
                 one.leave()
-        self.named, self.latest = {}, None
+        self.named, self.latest, self._taking = {}, None, threading.Lock()
 
     def let_go(self, dead: Any) -> None:
         """Let the supervisor and the folder of a dead process go, which nothing goes on with."""
@@ -303,7 +307,8 @@ class Snapshots:
         Raises:
             SnapshotError: it cannot be forked now.
         """
-        found = self._take(process, "", "the dry run")
+        with self._taking:
+            found = self._take(process, "", "the dry run")
         self.scouts.append(found)
         scout = make(found)
         scout.scout, scout.lasting = True, True

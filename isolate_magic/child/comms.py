@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -50,16 +51,22 @@ def packed(content: Mapping[str, Any], metadata: Any, buffers: Iterable[Any] | N
     return json.dumps(whole, default=json_default).encode("utf-8", "replace")
 
 
-def take(kernel: Any, number: int, kind: str, message: str, buffers: Iterable[bytes]) -> None:
+def take(kernel: Any, number: int, kind: str, message: str, buffers: Iterable[bytes]) -> Any:
     """Hand a message of the notebook to the comm that it is for; what that shows belongs to the message.
 
     Args:
         kernel: the kernel of this companion.
         number: what the host calls the message.
-        kind: `comm_msg`, `comm_close`, or `comm_open` for a target that was registered here.
+        kind: `comm_msg`, `comm_close`, or `comm_open` for a target that was registered here; `resume` where
+            we go on in place of a companion whose comms the notebook knows.
         message: the JSON of header, metadata and content.
         buffers: what came beside.
+
+    Returns:
+        the ids of our comms, for `resume`.
     """
+    if kind == "resume":
+        return _resumed(kernel)
     session = kernel.session
     told = json.loads(message)
     told["buffers"] = list(buffers)
@@ -71,3 +78,12 @@ def take(kernel: Any, number: int, kind: str, message: str, buffers: Iterable[by
         kernel.shell.showtraceback()
     finally:
         session.now_under(outer)
+    return None
+
+
+def _resumed(kernel: Any) -> tuple[str, ...]:
+    """Tell the notebook the states of our widgets, which may be others there; return the ids of our comms."""
+    widgets = sys.modules.get("ipywidgets.widgets.widget")
+    for widget in list(widgets._instances.values()) if widgets is not None else ():
+        widget.send_state()
+    return tuple(kernel.comm_manager.comms)

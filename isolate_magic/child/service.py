@@ -100,9 +100,9 @@ class Service(Keeping):
         """Answer Shift-Tab and `?`; see `isolate_magic.child.completing`."""
         return answers.told(completing.inspect_(self.shell, path, detail, title, name, target))
 
-    def comm(self, number: int, kind: str, message: str, buffers: Any) -> None:
+    def comm(self, number: int, kind: str, message: str, buffers: Any) -> Any:
         """Serve a comm message of the notebook; see `isolate_magic.child.comms`."""
-        comms.take(self.kernel, number, kind, message, buffers)
+        return comms.take(self.kernel, number, kind, message, buffers)
 
     def push(self, names: dict[str, Any]) -> None:
         """Bind names in the namespace of the cells; arrays are its own from here on, and writable."""

@@ -175,6 +175,18 @@ class Relay:
             states.update(twin.state, message["content"].get("data"), message.get("buffers") or [])
         self.mailbox.post(kind, message)
 
+    def go_on(self, process: Process) -> None:
+        """Go on with a snapshot: what is younger is closed, the rest gets the state that it has there."""
+        self._process, self.mailbox, self._under = process, Mailbox(process), None
+        number = next(process.talk.numbers)
+        there = process.talk.call(process.talk.service, "comm", (number, "resume", "", ()), {}, number)
+        known = set(there) if type(there) is tuple else set()
+        for name, twin in list(self.twins.items()):
+            if name not in known:
+                self.twins.pop(name)
+                self.views.forget(name)
+                twin.close()
+
     # ------------------------------------------------------------ the message under way, and the end
 
     def parent(self) -> dict[str, Any]:
@@ -227,6 +239,18 @@ def settle(process: Process) -> None:
     found = relays.get(process)
     if found is not None:
         found.mailbox.settle()
+
+
+def succeed(dead: Process, process: Process) -> None:
+    """Let the comms of a dead process go on with a snapshot of it."""
+    found = relays.pop(dead, None)
+    if found is None:
+        return
+    relays[process] = found
+    try:
+        found.go_on(process)
+    except Exception:  # border: as in `end`
+        _log.warning("the widgets of companion %r could not be taken over", process.name, exc_info=True)
 
 
 def end(process: Process) -> None:

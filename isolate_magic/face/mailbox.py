@@ -159,5 +159,7 @@ class Mailbox:
         told = {key: message.get(key) for key in ("header", "parent_header", "metadata", "content")}
         text = json.dumps(told, default=json_default)
         buffers = tuple(bytes(part) for part in message.get("buffers") or ())
+        if talk.unsaved is not None:
+            talk.unsaved()  # a callback is as good as a call
         letter.number = next(talk.numbers)
         talk.call(talk.service, "comm", (letter.number, letter.kind, text, buffers), {}, letter.number)

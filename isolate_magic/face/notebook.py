@@ -39,6 +39,10 @@ class ShellFrontend:
         """Let widgets that were moved before a cell be moved before it there too."""
         comms.settle(process)
 
+    def succeed(self, dead: Process, process: Process) -> None:
+        """Let widgets go on with a snapshot of their companion."""
+        comms.succeed(dead, process)
+
     def gone(self, process: Process) -> None:
         """Close the comms of a process that has ended."""
         comms.end(process)

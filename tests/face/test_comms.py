@@ -91,6 +91,7 @@ def kernel(one_kernel: Kernel) -> Kernel:
     """Give the kernel with a living companion of few widgets."""
     one_kernel.run("%isolate start")
     one_kernel.run("%isolate restart")
+    one_kernel.run("%isolate config rewind=auto")
     assert one_kernel.run("%%isolated\nimport ipywidgets as w").status == "ok"
     return one_kernel
 
@@ -423,6 +424,7 @@ def test_dragging_lags_little_more_than_in_the_main_session(page: Page, kernel: 
 def test_the_end_of_a_companion_closes_its_comms_and_says_so(
     page: Page, kernel: Kernel, end: str, text: str
 ) -> None:
+    kernel.run("%isolate config rewind=off")
     before = count(kernel)
     shown = kernel.run("%%isolated\ns = w.IntSlider()\ndisplay(s)").of("display_data")[0]
     value = kernel.client.execute("%%isolated\ns")
@@ -439,12 +441,33 @@ def test_the_end_of_a_companion_closes_its_comms_and_says_so(
 
 
 def test_a_companion_that_dies_in_a_callback_holds_nobody_up(page: Page, kernel: Kernel) -> None:
+    kernel.run("%isolate config rewind=off")
     before = count(kernel)
     model = slider(kernel, "import os\ns.observe(lambda c: os.abort(), 'value')")
     found = page.move(model, 4)
     assert model in [m["content"]["comm_id"] for m in found if m["msg_type"] == "comm_close"]
     assert count(kernel) == before
     assert kernel.run("%%isolated\n1 + 1").result["text/plain"] == "2"
+
+
+def test_a_callback_that_kills_its_companion_costs_no_widget(page: Page, kernel: Kernel) -> None:
+    model = slider(kernel, "import os\ns.observe(lambda c: os.abort() if c.new == 4 else None, 'value')")
+    found = page.move(model, 4)
+    states = [m["content"]["data"].get("state", {}) for m in found if m["content"].get("comm_id") == model]
+    assert states[-1]["value"] == 3  # the page shows what holds there
+    assert not [m for m in found if m["msg_type"] == "comm_close"]
+    page.move(model, 5)
+    assert kernel.run("%%isolated\ns.value").result["text/plain"] == "5"
+
+
+def test_a_widget_of_the_cell_that_died_is_closed(page: Page, kernel: Kernel) -> None:
+    model = slider(kernel)
+    before = count(kernel)
+    died = kernel.run("%%isolated\nt = w.IntSlider()\ndisplay(t)\nimport os; os.abort()")
+    assert len(died.of("comm_close")) == 3
+    assert count(kernel) == before
+    page.move(model, 6)
+    assert kernel.run("%%isolated\ns.value").result["text/plain"] == "6"
 
 
 def test_unloading_closes_what_is_open(kernel: Kernel) -> None:
