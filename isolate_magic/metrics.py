@@ -51,6 +51,7 @@ class CompanionCollector(Collector):
         found = companions()
         up = GaugeMetricFamily("isolate_up", "Whether there is a process.", labels=["companion"])
         restarts = CounterMetricFamily("isolate_restarts", "Processes after the first.", labels=["companion"])
+        rewinds = CounterMetricFamily("isolate_rewinds", "Snapshots that went on.", labels=["companion"])
         crashes = CounterMetricFamily("isolate_crashes", "Deaths, by kind.", labels=["companion", "kind"])
         families: dict[str, Any] = {
             number.stat: (CounterMetricFamily if number.counts else GaugeMetricFamily)(
@@ -62,12 +63,13 @@ class CompanionCollector(Collector):
             process = companion._alive()
             up.add_metric([companion.name], float(process is not None))
             restarts.add_metric([companion.name], max(companion.restarts, 0))
+            rewinds.add_metric([companion.name], companion.snapshots.rewinds)
             for kind, times in sorted(companion.deaths.items()):
                 crashes.add_metric([companion.name, kind], times)
             for name, value in (process.meter.look() if process is not None else {}).items():
                 if name in families and value is not None:
                     families[name].add_metric([companion.name], value)
-        yield from (up, restarts, crashes, *families.values())
+        yield from (up, restarts, rewinds, crashes, *families.values())
 
     def describe(self) -> Iterable[Metric]:
         """Tell the registry nothing beforehand: companions come and go."""

@@ -52,6 +52,7 @@ def test_deaths_are_counted_by_kind_and_outlive_the_process(measured: Companion)
     assert found["isolate_crashes_total", "measured", "signal"] == 1
     assert found["isolate_crashes_total", "measured", "exit"] == 2
     assert found["isolate_restarts_total", "measured"] == 2
+    assert found["isolate_rewinds_total", "measured"] == 0
     assert found["isolate_up", "measured"] == 0
     assert ("isolate_memory_bytes", "measured") not in found
 
@@ -90,3 +91,14 @@ def test_without_prometheus_client_the_error_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ImportError" in done.stderr
     assert "pip install isolate_magic[metrics]" in done.stderr.splitlines()[-1]
+
+
+def test_rewinds_are_counted_apart_from_restarts() -> None:
+    with Companion("back", snapshots="auto") as companion:
+        companion.run("x = 1")
+        with pytest.raises(ProcessTerminationError):
+            companion.run("import os; os.abort()")
+        found = numbers(metrics.text())
+    assert found["isolate_rewinds_total", "back"] == 1
+    assert found["isolate_restarts_total", "back"] == 0
+    assert found["isolate_up", "back"] == 1
