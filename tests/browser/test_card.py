@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from browser.lab import Notebook, Server
@@ -101,20 +100,28 @@ def test_the_report_is_there_when_kernel_and_widgets_are_gone(
 
 
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
-def test_it_can_be_read_in_both_themes(browser: Any, tmp_path: Path, theme: str) -> None:
-    server = Server(tmp_path, theme=f"JupyterLab {theme}")
+def test_it_can_be_read_in_both_themes(notebook: Notebook, theme: str) -> None:
+    notebook.run(CRASH)
     try:
-        notebook = Notebook(browser, server, "theme.ipynb")
-        notebook.run("%load_ext isolate_magic")
-        notebook.run(CRASH)
+        wear(notebook, theme)
         colours = notebook.output(1).locator(".isolate-crash").evaluate(
             """card => {
               const light = text => { const [r, g, b] = text.match(/[\\d.]+/g).map(Number); return 0.3*r + 0.6*g + 0.1*b; };
               const parts = [card, card.querySelector('pre'), card.querySelector('pre span')];
               const behind = getComputedStyle(card.querySelector('pre')).backgroundColor;
-              return parts.map(part => Math.abs(light(getComputedStyle(part).color) - light(behind)));
+              return [light(behind), ...parts.map(part => Math.abs(light(getComputedStyle(part).color) - light(behind)))];
             }"""
         )  # fmt: skip
+        assert (colours.pop(0) > 128) == (theme == "Light")
         assert min(colours) > 110  # of 255 between text and what is behind it
     finally:
-        server.close()
+        wear(notebook, "Light")
+
+
+def wear(notebook: Notebook, theme: str) -> None:
+    """Change the theme of the page."""
+    notebook.page.evaluate(
+        "name => jupyterapp.commands.execute('apputils:change-theme', {theme: name}).then(() => null)",
+        f"JupyterLab {theme}",
+    )
+    notebook.page.wait_for_function(f"document.body.dataset.jpThemeName == 'JupyterLab {theme}'")
