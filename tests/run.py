@@ -19,14 +19,18 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 ALONE = {
     "test_watchdog", "test_spinning", "test_benchmarks", "test_soak", "test_interrupts", "test_timelimit",
-    "test_resources", "test_everywhere", "test_threads", "test_sessions", "test_doctor", "test_memory",
-    "test_bulk_frames", "test_following",
+    "test_resources", "test_resources_everywhere",
 }  # fmt: skip
 HEAVY = {
-    "test_scripts": 90, "test_python_suites": 60, "test_workloads": 60, "test_channel": 60, "test_death": 40,
-    "test_docs": 40, "test_magics": 20, "test_output_browser": 20, "test_tensors": 20, "test_everyday": 20,
+    "test_scripts": 90, "test_everywhere": 90, "test_channel": 85, "test_python_suites": 60, "test_workloads": 50,
+    "test_surface": 38, "test_bulk_frames": 35, "test_death": 35, "test_meter": 30, "test_sharing": 28, "test_docs": 26,
+    "test_doctor": 20, "test_output_browser": 20, "test_tensors": 20, "test_lies": 18, "test_threads": 18, "test_card": 17,
+    "test_processes": 15, "test_progress": 15, "test_codec_fuzz": 14, "test_sessions": 14, "test_aio": 12,
+    "test_surface_comms": 12, "test_completion": 12, "test_tracing": 12, "test_comms": 12, "test_amendment": 9,
+    "test_magics": 8, "test_releases": 8, "test_doorway": 8, "test_runners": 8, "test_audit": 7, "test_zygotes": 7,
 }  # fmt: skip
-"""Seconds that some modules take; the others take about five."""
+"""Seconds that some modules take on a machine without other load; the others take about two."""
+BROWSER = 25  # the same for one of the browser
 FAILED, INTERRUPTED = 1, 2  # exit statuses of pytest
 SILENT = 660.0
 """Seconds without a word after which a share hangs: more than the longest time limit of a test."""
@@ -106,7 +110,7 @@ def shares(paths: list[Path], count: int) -> list[list[Path]]:
 
 
 def _seconds(group: list[Path]) -> int:
-    return sum(HEAVY.get(path.stem, 15 if path.parent.name == "browser" else 5) for path in group)
+    return sum(BROWSER if path.parent.name == "browser" else HEAVY.get(path.stem, 2) for path in group)
 
 
 if __name__ == "__main__":
