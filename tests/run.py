@@ -18,13 +18,13 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 ALONE = {
-    "test_watchdog", "test_spinning", "test_benchmarks", "test_soak", "test_interrupts", "test_timelimit",
-    "test_resources", "test_resources_everywhere",
+    "test_watchdog", "test_spinning", "test_benchmarks", "test_soak", "test_interrupts", "test_resources",
+    "test_resources_everywhere",
 }  # fmt: skip
 HEAVY = {
-    "test_scripts": 90, "test_everywhere": 120, "test_channel": 85, "test_python_suites": 60, "test_workloads": 50,
-    "test_surface": 38, "test_bulk_frames": 35, "test_death": 35, "test_meter": 30, "test_sharing": 28, "test_docs": 26,
-    "test_doctor": 20, "test_output_browser": 20, "test_tensors": 20, "test_lies": 18, "test_threads": 18, "test_card": 17,
+    "test_scripts": 90, "test_everywhere": 150, "test_channel": 85, "test_python_suites": 60, "test_workloads": 50,
+    "test_surface": 38, "test_bulk_frames": 12, "test_death": 35, "test_meter": 30, "test_sharing": 28, "test_docs": 26,
+    "test_doctor": 12, "test_output_browser": 20, "test_tensors": 20, "test_lies": 18, "test_threads": 3, "test_card": 17,
     "test_processes": 15, "test_progress": 15, "test_codec_fuzz": 14, "test_sessions": 14, "test_aio": 12,
     "test_surface_comms": 12, "test_completion": 12, "test_tracing": 12, "test_comms": 12, "test_amendment": 9,
     "test_magics": 8, "test_releases": 8, "test_doorway": 8, "test_runners": 8, "test_audit": 7, "test_zygotes": 7,
