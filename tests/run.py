@@ -31,7 +31,7 @@ HEAVY = {
 }  # fmt: skip
 """Seconds that some modules take on a machine without other load; the others take about two."""
 BROWSER = 25  # the same for one of the browser
-FAILED, INTERRUPTED = 1, 2  # exit statuses of pytest
+FAILED, INTERRUPTED, NOTHING = 1, 2, 5  # exit statuses of pytest
 SILENT = 660.0
 """Seconds without a word after which a share hangs: more than the longest time limit of a test."""
 
@@ -70,7 +70,14 @@ class Share:
             *sys.argv[1:],
             f"--basetemp={folder}",
         ]
-        self.command += ["-p", "cacheprovider", "-o", f"cache_dir={folder}-cache", *map(str, paths)]
+        self.command += [
+            "-p",
+            "cacheprovider",
+            "-o",
+            f"cache_dir={folder}-cache",
+            f"--ledger={folder}-passed",
+        ]
+        self.command += map(str, paths)
         self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115  # as long as the process
         self.process = subprocess.Popen(self.command, stdout=self.output, stderr=subprocess.STDOUT)
 
@@ -90,10 +97,11 @@ class Share:
             return None
 
     def again(self, status: int) -> int:
-        """Run what has failed once more, or everything if it was interrupted; return the exit status."""
+        """Run once more what has failed, or all that has not passed if it was ended; return the exit status."""
         print("Once more, by itself, what has failed:", flush=True)
-        last = ["--last-failed"] if status == FAILED else []
-        return subprocess.run([*self.command, *last], check=False).returncode
+        last = ["--last-failed", "--ledger="] if status == FAILED else []
+        status = subprocess.run([*self.command, *last], check=False).returncode
+        return 0 if status == NOTHING else status
 
 
 def shares(paths: list[Path], count: int) -> list[list[Path]]:
