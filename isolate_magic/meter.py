@@ -45,10 +45,9 @@ class Meter:
         return tree.members(self.process.pid, self._root)
 
     def _looked(self, members: list[Member]) -> dict[str, Any]:
-        pids = [member.pid for member in members]
         rss = sum(member.rss for member in members)
         # Time is lost with a process that nobody waits for; what was seen once is not taken back.
-        self._cpu = max(self._cpu, sum(map(tree.seconds, pids)))
+        self._cpu = max(self._cpu, sum(tree.seconds(member.pid) for member in members))
         self._peak = max(self._peak, rss, *(member.top for member in members), 0)
         limit = self.process.policy.memory
         return {
@@ -59,7 +58,7 @@ class Meter:
             "peak": self._peak,
             "processes": len(members),
             "threads": sum(member.threads for member in members),
-            "open_files": tree.total(pids, tree.open_files),
+            "open_files": tree.total(members, tree.open_files),
             "calls": self.process.talk.latest,
         }
 
@@ -82,13 +81,11 @@ def _counted(members: list[Member], limit: int | None) -> int:
 
 
 def _own(members: list[Member]) -> int | None:
-    by_pid = {member.pid: member for member in members}
-
-    def own(pid: int) -> int | None:
-        found = tree.shares(by_pid[pid])
+    def own(member: Member) -> int | None:
+        found = tree.shares(member)
         return None if found is None else found.own
 
-    return tree.total(list(by_pid), own)
+    return tree.total(members, own)
 
 
 def _io(members: list[Member]) -> Io | None:

@@ -15,6 +15,9 @@ import psutil
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _READ = 1 << 14
+_FULL = (
+    1 << 12
+) - 64  # of a list of children the kernel gives at most a page at a time, whatever one asks for
 _MOST = 2000  # processes that are looked at: those of a bomb of forks are more than anybody wants to know
 
 # proc_pid_status(5). A name cannot forge a line: the kernel writes its newlines as "\n".
@@ -34,6 +37,7 @@ class Member(NamedTuple):
         held: what counts towards a limit: not files; but page tables and swap.
         tables: its page tables.
         threads: how many it has.
+        where: the folder in /proc that tells of it; that of another thread where the first has ended.
     """
 
     pid: int
@@ -42,6 +46,7 @@ class Member(NamedTuple):
     held: int
     tables: int
     threads: int
+    where: str
 
 
 class Io(NamedTuple):
@@ -86,9 +91,22 @@ def members(pid: int, root: int = 0) -> list[Member]:
 
 
 def _member(pid: int, threads: int, values: dict[bytes, int]) -> Member:
+    where = str(pid)
+    if b"VmRSS" not in values and threads > 1:
+        where, values = _living(pid)
     size = {name: values.get(name, 0) << 10 for name in (b"VmRSS", b"VmHWM", b"VmPTE")}
     held = sum(values.get(name, 0) << 10 for name in (b"RssAnon", b"RssShmem", b"VmSwap")) + size[b"VmPTE"]
-    return Member(pid, size[b"VmRSS"], size[b"VmHWM"], held, size[b"VmPTE"], threads)
+    return Member(pid, size[b"VmRSS"], size[b"VmHWM"], held, size[b"VmPTE"], threads, where)
+
+
+def _living(pid: int) -> tuple[str, dict[bytes, int]]:
+    """Find a thread that tells of the memory: the first one tells nothing once it has ended."""
+    for name in _names(f"/proc/{pid}/task"):
+        where = f"{pid}/task/{name}"
+        values = {name: int(number) for name, number in _NUMBERS.findall(_text(f"{where}/status") or b"")}
+        if b"VmRSS" in values:
+            return where, values
+    return str(pid), {}
 
 
 def seconds(pid: int) -> float:
@@ -108,29 +126,30 @@ def io(pid: int) -> Io | None:
     return Io(*(values.get(name, 0) for name in (b"read_bytes", b"write_bytes", b"rchar", b"wchar")))
 
 
-def open_files(pid: int) -> int | None:
+def open_files(member: Member) -> int | None:
     """Return how many descriptors a process has."""
+    folder = f"/proc/{member.where}/fd"
     try:
         # From Linux 6.2 on the kernel tells the number as the size; before, it is 0 and they are counted.
-        return os.stat(f"/proc/{pid}/fd").st_size or len(os.listdir(f"/proc/{pid}/fd"))
+        return os.stat(folder).st_size or len(os.listdir(folder))
     except OSError as error:
         return None if isinstance(error, PermissionError) else 0
 
 
 def shares(member: Member) -> Shares | None:
     """Return what a process has for itself; slow: 3 ms for a GiB."""
-    found = _rollup(member.pid)
+    found = _rollup(member.where)
     return found and Shares(found.own, found.share + member.tables)
 
 
 def private(pid: int) -> int | None:
     """Return the bytes that a process shares with nobody; None if it is gone or hides it."""
-    found = _rollup(pid)
+    found = _rollup(str(pid))
     return found and found.own
 
 
-def _rollup(pid: int) -> Shares | None:
-    text = _text(f"{pid}/smaps_rollup")
+def _rollup(where: str) -> Shares | None:
+    text = _text(f"{where}/smaps_rollup")
     if not text:
         return None
     own = share = 0
@@ -150,9 +169,9 @@ def gone(pid: int) -> bool:
         return True
 
 
-def total(pids: list[int], read: Callable[[int], int | None]) -> int | None:
+def total(members: list[Member], read: Callable[[Member], int | None]) -> int | None:
     """Add up what is read of each process; None if the kernel does not tell for one that is there."""
-    parts = [(pid, read(pid)) for pid in pids]
+    parts = [(member.pid, read(member)) for member in members]
     if any(part is None and not gone(pid) for pid, part in parts):
         return None
     return sum(part or 0 for _, part in parts)
@@ -194,7 +213,7 @@ def _text(path: str) -> bytes | None:
         return None
     try:
         text = part = os.read(fd, _READ)
-        while len(part) == _READ:
+        while len(part) > _FULL:  # else the kernel had no more
             part = os.read(fd, _READ)
             text += part
         return text

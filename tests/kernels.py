@@ -80,7 +80,7 @@ class Kernel:
 
         try:
             reply = self.client.execute_interactive(code, output_hook=take, timeout=timeout, **kwargs)
-        except TimeoutError:
+        except BaseException:  # pytest's time limit may come first
             self.manager.restart_kernel(now=True)
             self._begin()
             raise

@@ -18,16 +18,20 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 ALONE = {
-    "test_watchdog", "test_spinning", "test_benchmarks", "test_soak", "test_interrupts", "test_timelimit",
-    "test_resources", "test_everywhere", "test_threads", "test_sessions", "test_doctor", "test_memory",
-    "test_bulk_frames", "test_following",
+    "test_watchdog", "test_spinning", "test_benchmarks", "test_soak", "test_interrupts", "test_resources",
+    "test_resources_everywhere",
 }  # fmt: skip
 HEAVY = {
-    "test_scripts": 90, "test_python_suites": 60, "test_workloads": 60, "test_channel": 60, "test_death": 40,
-    "test_docs": 40, "test_magics": 20, "test_output_browser": 20, "test_tensors": 20, "test_everyday": 20,
+    "test_scripts": 90, "test_everywhere": 150, "test_channel": 85, "test_python_suites": 60, "test_workloads": 50,
+    "test_surface": 38, "test_bulk_frames": 12, "test_death": 35, "test_meter": 30, "test_sharing": 28, "test_docs": 26,
+    "test_doctor": 12, "test_output_browser": 20, "test_tensors": 20, "test_lies": 18, "test_threads": 3, "test_card": 17,
+    "test_processes": 15, "test_progress": 15, "test_codec_fuzz": 14, "test_sessions": 14, "test_aio": 12,
+    "test_surface_comms": 12, "test_completion": 12, "test_tracing": 12, "test_comms": 12, "test_amendment": 9,
+    "test_magics": 8, "test_releases": 8, "test_doorway": 8, "test_runners": 8, "test_audit": 7, "test_zygotes": 7,
 }  # fmt: skip
-"""Seconds that some modules take; the others take about five."""
-FAILED, INTERRUPTED = 1, 2  # exit statuses of pytest
+"""Seconds that some modules take on a machine without other load; the others take about two."""
+BROWSER = 25  # the same for one of the browser
+FAILED, INTERRUPTED, NOTHING = 1, 2, 5  # exit statuses of pytest
 SILENT = 660.0
 """Seconds without a word after which a share hangs: more than the longest time limit of a test."""
 
@@ -66,7 +70,14 @@ class Share:
             *sys.argv[1:],
             f"--basetemp={folder}",
         ]
-        self.command += ["-p", "cacheprovider", "-o", f"cache_dir={folder}-cache", *map(str, paths)]
+        self.command += [
+            "-p",
+            "cacheprovider",
+            "-o",
+            f"cache_dir={folder}-cache",
+            f"--ledger={folder}-passed",
+        ]
+        self.command += map(str, paths)
         self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115  # as long as the process
         self.process = subprocess.Popen(self.command, stdout=self.output, stderr=subprocess.STDOUT)
 
@@ -86,10 +97,11 @@ class Share:
             return None
 
     def again(self, status: int) -> int:
-        """Run what has failed once more, or everything if it was interrupted; return the exit status."""
+        """Run once more what has failed, or all that has not passed if it was ended; return the exit status."""
         print("Once more, by itself, what has failed:", flush=True)
-        last = ["--last-failed"] if status == FAILED else []
-        return subprocess.run([*self.command, *last], check=False).returncode
+        last = ["--last-failed", "--ledger="] if status == FAILED else []
+        status = subprocess.run([*self.command, *last], check=False).returncode
+        return 0 if status == NOTHING else status
 
 
 def shares(paths: list[Path], count: int) -> list[list[Path]]:
@@ -106,7 +118,7 @@ def shares(paths: list[Path], count: int) -> list[list[Path]]:
 
 
 def _seconds(group: list[Path]) -> int:
-    return sum(HEAVY.get(path.stem, 15 if path.parent.name == "browser" else 5) for path in group)
+    return sum(BROWSER if path.parent.name == "browser" else HEAVY.get(path.stem, 2) for path in group)
 
 
 if __name__ == "__main__":

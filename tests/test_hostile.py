@@ -165,11 +165,11 @@ def test_a_hostile_frame_while_idle_is_noticed_with_the_next_output(hostile: Com
 def test_closing_what_it_has_without_dying_makes_the_host_neither_hang_nor_spin(
     hostile: Companion, code: str
 ) -> None:
-    hostile.run(
-        f"import threading; threading.Timer(0.02, lambda: {code}).start(); time.sleep(0.05)", timeout=5
-    ) if ("pipes" in code) else hostile.run(
-        f"import threading; threading.Timer(0.02, lambda: {code}).start()"
-    )
+    rest = "; time.sleep(0.05)" if "pipes" in code else ""
+    try:
+        hostile.run(f"import threading; threading.Timer(0.02, lambda: {code}).start(){rest}", timeout=5)
+    except ProcessTerminationError:  # on a busy machine the answer comes later than that
+        pass
     assert not spinning()
     try:
         hostile.run("1", timeout=10)

@@ -175,14 +175,16 @@ def test_without_a_process_there_are_no_numbers() -> None:
     companion.close()
 
 
-@pytest.mark.parametrize("options", [[], ["--user"]], ids=["root", "ordinary user"])
-def test_the_numbers_are_right_for_other_users_too(options: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("options", "tiers"), [([], "L"), (["--user"], "(L or N)")], ids=["root", "ordinary user"]
+)
+def test_the_numbers_are_right_for_other_users_too(options: list[str], tiers: str) -> None:
     if os.environ.get("ISOLATE_MAGIC_TESTS_EVERYWHERE") or os.geteuid():
         pytest.skip("this is that run, or only root can become others")
     tests = Path(__file__).parent
     done = subprocess.run(
         [str(tests / "boundary" / "readable"), *options, sys.executable, "-m", "pytest", "-p", "no:cacheprovider",
-         str(tests / "test_meter.py"), "-k", "psutil and (L or N)"],
+         str(tests / "test_meter.py"), "-k", f"psutil and {tiers}"],
         env=os.environ | {"ISOLATE_MAGIC_TESTS_EVERYWHERE": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True, text=True, cwd=tests.parent,
     )  # fmt: skip

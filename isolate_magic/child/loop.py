@@ -95,13 +95,14 @@ class Bell:
         if self._keeper.loop.touched:
             self._keeper.loop.nudge(self._keeper.rung)
 
-    def acquire(self) -> None:
-        """Wait for a ring in the main thread."""
-        while not self._count.acquire(False):
-            if not (self._keeper.loop.touched and self._keeper.wants_to_run()):
-                self._count.acquire()
-                return
+    def acquire(self, timeout: float) -> bool:
+        """Wait for a ring in the main thread, or for something to do for its tasks; tell whether it rang."""
+        if self._count.acquire(False):
+            return True
+        if self._keeper.loop.touched and self._keeper.wants_to_run():
             self._keeper.round("bell")
+            return self._count.acquire(False)
+        return self._count.acquire(timeout=timeout)
 
 
 class Keeper:

@@ -309,9 +309,11 @@ def main() -> None:
         zygote._answer({"error": traceback.format_exc()[-60000:]})
         return
     probe = os.urandom(16)
-    zygote._answer({"probe": probe.hex(), "address": bulk.address(probe)})
     try:
+        zygote._answer({"probe": probe.hex(), "address": bulk.address(probe)})
         zygote.serve()
+    except ConnectionError:  # the main session has ended meanwhile, and nobody wants to hear of it
+        pass
     finally:
         zygote.end()
 

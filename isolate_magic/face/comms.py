@@ -17,6 +17,8 @@ from isolate_magic.face import states, views
 from isolate_magic.face.mailbox import Mailbox
 from isolate_magic.process import Process
 
+_COMPLAINTS = 5  # messages without sense that are told of, of one process
+_WHY = 200  # letters of what is wrong with one
 _log = logging.getLogger(__name__)
 
 
@@ -85,11 +87,22 @@ class Relay:
         self._process = process
         self.mailbox = Mailbox(process)
         self._under: Context | None = None
+        self._odd = 0  # messages that made no sense
 
     # ------------------------------------------------------------ from the companion
 
     def say(self, kind: str, content: dict[str, Any]) -> None:
-        """Do what a message of the companion asks for."""
+        """Do what a message of the companion asks for, if it makes sense."""
+        try:
+            self._do(kind, content)
+        except Exception as error:  # border: broken code there may say anything, and its other comms go on
+            self._odd += 1
+            if self._odd <= _COMPLAINTS:
+                more = "" if self._odd < _COMPLAINTS else "; more of them are not told of"
+                why = f"{type(error).__name__}: {error}"[:_WHY]
+                _log.warning("a %s of companion %r is left out: %s%s", kind, self._process.name, why, more)
+
+    def _do(self, kind: str, content: dict[str, Any]) -> None:
         if kind == "comm_under":
             self._turn(content.get("message"))
         elif kind == "comm_target":
@@ -132,8 +145,7 @@ class Relay:
 
     def _open(self, name: str, content: dict[str, Any], told: dict[str, Any]) -> None:
         if name in self.kernel.comm_manager.comms:
-            _log.warning("companion %r opens a comm that there is already: %s", self._process.name, name)
-            return
+            raise ValueError(f"there is a comm {name!r} already")
         target = str(content.get("target_name"))
         if target == states.WIDGET:
             states.answer_for_all(self.kernel, relays)

@@ -157,7 +157,7 @@ class Peer:
                 self._follow(slot)
             if slot.requests and self._followers and not reader.locked():
                 self._wake()  # whoever should read next may have woken us, and we are busy now
-            while slot.requests:
+            while slot.requests and not self.closed:  # nobody waits for what a dead one still wants
                 self.answer(slot.requests.popleft())
         if self._followers:
             self._wake()

@@ -587,19 +587,21 @@ for i in range(50): say(f.Spilled(f.Remote(bulk.address(body), len(body), 0)))
 time.sleep(60)
 """
 
+    calls = []
+
     def slow(text: str) -> None:
-        if other.ident is None:
-            other.start()
-        assert guest._process is not None
-        until(lambda: len(guest._process.talk.slots) > 1)  # the other thread reads now
-        time.sleep(0.5)  # which a function of the user's may take
-        KEPT.clear()
+        calls.append(len(text))
+        other.start()
+        process = guest._process
+        assert process is not None
+        until(lambda: process.talk.closed)  # the other thread reads now
 
     other = threading.Thread(target=quiet, args=(lambda: guest.run("time.sleep(60)", timeout=40),))
     with Growth() as growth, pytest.raises(ProtocolError, match="nobody has served"):
         guest.run(code, push={"hear": slow}, timeout=40)
     other.join(60)
     assert growth.most < 500
+    assert len(calls) == 1  # the others wait in vain: it is dead
     harmless(guest, pid)
 
 

@@ -1,24 +1,29 @@
-"""One server and one browser for all tests of this folder; each test has a notebook of its own."""
+"""One server and one browser for all tests of this folder; each test has a notebook and a kernel of its own."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser.lab import CHROMIUM, FLAGS, Notebook, Server
-from playwright import sync_api
+from browser.lab import CHROMIUM, Chromium, Desk, Notebook, Server
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Give a headless Chromium; while there is one, asyncio takes Playwright's loop for a running one."""
+def _chromium() -> Iterator[Chromium]:
+    """While there is one, asyncio takes Playwright's loop for a running one."""
     _need_chromium()
-    with sync_api.sync_playwright() as started:
-        made = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield made
-        made.close()
+    made = Chromium()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def browser(_chromium: Chromium) -> Any:
+    """Give a headless Chromium."""
+    return _chromium.get()
 
 
 @pytest.fixture(scope="session")
@@ -30,13 +35,33 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made.close()
 
 
-@pytest.fixture
-def notebook(browser: Any, server: Server, request: pytest.FixtureRequest) -> Iterator[Notebook]:
-    """Give a new notebook that has loaded the extension."""
-    made = Notebook(browser, server, f"{request.node.name}.ipynb")
-    made.run("%load_ext isolate_magic")
+@pytest.fixture(scope="module")
+def _desk(_chromium: Chromium, server: Server) -> Iterator[Desk]:
+    made = Desk(server)
     yield made
     made.close()
+
+
+@pytest.fixture
+def notebook(browser: Any, server: Server, _desk: Desk, request: pytest.FixtureRequest) -> Iterator[Notebook]:
+    """Give a new notebook that has loaded the extension; it is the only one in a page that tests share."""
+    made = Notebook(browser, server, f"{_plain(request)}.ipynb", _desk)
+    try:
+        assert made.run("%load_ext isolate_magic") == "", made.console
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def lonely(browser: Any, server: Server, request: pytest.FixtureRequest) -> Iterator[Notebook]:
+    """Give the same in a page of its own, which may be loaded again or closed."""
+    made = Notebook(browser, server, f"{_plain(request)}.ipynb")
+    try:
+        assert made.run("%load_ext isolate_magic") == "", made.console
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.fixture
@@ -57,6 +82,11 @@ def opened(browser: Any, server: Server) -> Iterator[Callable[[str], Notebook]]:
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder for screenshots."""
     return tmp_path_factory.mktemp("pictures")
+
+
+def _plain(request: pytest.FixtureRequest) -> str:
+    """Return the name of a test as a path of JupyterLab's may have it, without brackets."""
+    return re.sub(r"\W", "-", str(request.node.name))
 
 
 def _need_chromium() -> None:

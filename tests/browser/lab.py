@@ -34,6 +34,14 @@ _TAKEN = """at => {
   const cell = document.querySelectorAll('.jp-Notebook .jp-CodeCell')[at];
   return !/\\[ *\\]/.test(cell.querySelector('.jp-InputPrompt').innerText);
 }"""
+_OPEN = "name => jupyterapp.commands.execute('docmanager:open', {path: name, factory: 'Notebook'}).then(() => null)"
+_CLEAR = """() => {
+  for (const widget of [...jupyterapp.shell.widgets('main')]) {
+    if (widget.context) widget.context.model.dirty = false;
+    widget.dispose();
+  }
+  return !document.querySelector('.jp-Notebook, .jp-Dialog');
+}"""
 _PATIENCE = 60.0
 
 
@@ -73,7 +81,9 @@ class Server:
             "--ip=127.0.0.1",
             f"--port={port}",
             "--IdentityProvider.token=",
+            "--ServerApp.disable_check_xsrf=True",  # so that tests may ask it to end a kernel
         ]
+        options += ["--LabApp.expose_app_in_browser=True"] if app == "jupyterlab" else []
         self._log = (self.home / "log").open("w")
         self._process = subprocess.Popen(
             [sys.executable, "-m", app, *options],
@@ -100,6 +110,15 @@ class Server:
         whole = {"cells": cells, "metadata": {"kernelspec": spec}, "nbformat": 4, "nbformat_minor": 5}
         (self.folder / name).write_text(json.dumps(whole))
 
+    def end(self, name: str) -> None:
+        """End the kernel of a notebook."""
+        with urllib.request.urlopen(f"{self.url}/api/sessions", timeout=_PATIENCE) as answer:
+            sessions = json.load(answer)
+        for session in sessions:
+            if session["path"] == name:
+                asked = urllib.request.Request(f"{self.url}/api/sessions/{session['id']}", method="DELETE")
+                urllib.request.urlopen(asked, timeout=_PATIENCE).close()
+
     def close(self) -> None:
         """End the server, with its kernels."""
         self._process.terminate()
@@ -108,28 +127,106 @@ class Server:
         shutil.rmtree(self.home, ignore_errors=True)
 
 
+class Chromium:
+    """A headless Chromium that is started anew when a test has broken it, so that only that test pays for it."""
+
+    def __init__(self) -> None:
+        self._playwright: Any = None
+        self._browser: Any = None
+
+    def get(self) -> Any:
+        """Return Playwright's browser."""
+        try:
+            if self._browser is not None:
+                self._browser.new_context().close()
+                return self._browser
+        except Exception:
+            self.close()
+        self._playwright = sync_api.sync_playwright().start()
+        self._browser = self._playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        return self._browser
+
+    def close(self) -> None:
+        """End it, as far as it still hears."""
+        for end in (self._browser and self._browser.close, self._playwright and self._playwright.stop):
+            try:
+                if end is not None:
+                    end()
+            except Exception:
+                pass
+        self._playwright = self._browser = None
+
+
+class Desk:
+    """A page with JupyterLab, in which one notebook after the other is opened: loading it takes seconds.
+
+    Args:
+        server: the server.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._page: Any = None
+        self._browser: Any = None
+
+    def open(self, browser: Any, name: str) -> Any:
+        """Return the page, with this notebook in it and nothing else."""
+        if self._page is None or self._browser is not browser:
+            self._browser = browser
+            self._page = browser.new_page(viewport=_VIEWPORT)
+            self._page.goto(f"{self.server.url}/lab/workspaces/{Path(name).stem}/tree/{name}")
+        else:
+            self._page.evaluate(_OPEN, name)
+        return self._page
+
+    def clear(self) -> None:
+        """Close the notebook; a page that cannot do so any more is thrown away."""
+        try:
+            self._page.wait_for_function(_CLEAR, timeout=5000)  # `evaluate` would wait for ever
+        except sync_api.Error:
+            self.close()
+
+    def close(self) -> None:
+        """Close the page."""
+        page, self._page = self._page, None
+        try:
+            if page is not None:
+                page.close()
+        except sync_api.Error:  # it is gone with its browser
+            pass
+
+
+_VIEWPORT: Any = {"width": 1280, "height": 900}
+
+
 class Notebook:
-    """One notebook in a tab.
+    """One notebook in a tab of its own, or on a desk.
 
     Args:
         browser: Playwright's.
         server: the server.
         name: the notebook's file; written with an empty cell if it is not there.
+        desk: where it is opened; without one, in a page of its own.
     """
 
-    def __init__(self, browser: Any, server: Server, name: str) -> None:
+    def __init__(self, browser: Any, server: Server, name: str, desk: Desk | None = None) -> None:
         if not (server.folder / name).exists():
             server.write(name)
-        self.page = browser.new_page(viewport={"width": 1280, "height": 900})
+        self.server, self.name, self._desk = server, name, desk
+        self.page = desk.open(browser, name) if desk else browser.new_page(viewport=_VIEWPORT)
         self.console: list[str] = []
-        self.page.on("console", lambda message: self.console.append(message.text))
+        self.page.on("console", self._note)
         self._greeting: Any = self.page.locator(".jp-Dialog")  # what it may ask until the first cell has run
         self.page.add_locator_handler(self._greeting, self._answer)
-        # A workspace of its own, or else the notebooks of other tests would open beside it.
-        place = f"lab/workspaces/{Path(name).stem}/tree" if server.app == "jupyterlab" else "notebooks"
-        self.page.goto(f"{server.url}/{place}/{name}")
+        if desk is None:
+            # A workspace of its own, or else the notebooks of other tests would open beside it.
+            place = f"lab/workspaces/{Path(name).stem}/tree" if server.app == "jupyterlab" else "notebooks"
+            self.page.goto(f"{server.url}/{place}/{name}")
         self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=_PATIENCE * 1000)
         self.page.wait_for_function(_IDLE, timeout=_PATIENCE * 1000)
+
+    def _note(self, message: Any) -> None:
+        self.console.append(message.text)
 
     def _answer(self, dialog: Any) -> None:
         """Agree to what JupyterLab asks in between, such as which kernel to use, and keep what it was."""
@@ -157,10 +254,13 @@ class Notebook:
         except sync_api.TimeoutError:  # the kernel was not connected yet, though the page says so
             self.cell(number).locator(".cm-content").click()
             self.page.keyboard.press("Shift+Enter")
+        self._greeted()
+        return number
+
+    def _greeted(self) -> None:
         if self._greeting is not None:
             self.page.remove_locator_handler(self._greeting)
             self._greeting = None
-        return number
 
     def wait(self, number: int, seconds: float = _PATIENCE) -> None:
         """Wait until a cell has run."""
@@ -202,8 +302,18 @@ class Notebook:
         (self.page if number is None else self.cell(number)).screenshot(path=path)
 
     def close(self) -> None:
-        """Close the tab; the kernel ends with the server."""
-        self.page.close()
+        """Close it, and end its kernel."""
+        try:
+            self._greeted()
+            self.page.remove_listener("console", self._note)
+            if self._desk is None:
+                self.page.close()
+            else:
+                self._desk.clear()
+        except sync_api.Error:  # the page is gone
+            pass
+        finally:
+            self.server.end(self.name)
 
 
 def _free_port() -> int:

@@ -20,16 +20,19 @@ def stop(notebook: Notebook) -> None:
 
 
 def test_output_of_a_background_cell_comes_into_its_own_cell_while_others_run(
-    notebook: Notebook, pictures: Path
+    notebook: Notebook, pictures: Path, tmp_path: Path
 ) -> None:
+    go = tmp_path / "go"
     first = notebook.start(
-        "%%isolated -b\nimport time\nprint('first')\ntime.sleep(4)\nprint('second')\n6 * 7"
+        "%%isolated -b\nimport os, time\nprint('first')\n"
+        f"while not os.path.exists({str(go)!r}): time.sleep(0.05)\nprint('second')\n6 * 7"
     )
     notebook.wait_for(first, "running")
     later = notebook.start("print('later')")
     notebook.wait_for(later, "later")
     assert "second" not in notebook.text(first)
     notebook.picture(pictures / "background-running.png")
+    go.touch()
     notebook.wait_for(first, "done")
     text = notebook.text(first)
     assert "second" in text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from browser.lab import Notebook, Server
@@ -33,21 +32,23 @@ def press(notebook: Notebook, number: int, name: str) -> None:
 
 
 def test_the_card_appears_once_and_restart_works(notebook: Notebook) -> None:
+    # Else a snapshot goes on in its place, and there is nothing to restart.
+    notebook.run("%config Isolate.snapshots = 'off'")
     shown = notebook.run(CRASH)
     for fact in (
         "SIGSEGV (segmentation fault)",
-        "Cell In[2], line 7, in header",
+        "Cell In[3], line 7, in header",
         "Native stack",
         "peak memory",
     ):
         assert fact in shown
-    assert notebook.output(1).locator(".isolate-crash").count() == 1
+    assert notebook.output(2).locator(".isolate-crash").count() == 1
     assert shown.index("peak memory") < shown.index("Rerun the cell") < shown.index("ProcessTerminationError")
-    press(notebook, 1, "Restart")
-    notebook.wait_for(1, "started, pid")
+    press(notebook, 2, "Restart")
+    notebook.wait_for(2, "started, pid")
     pid = notebook.run("%%isolated\nimport os; os.getpid()").split()[-1]
-    assert f"started, pid {pid}" in notebook.text(1)
-    assert notebook.output(1).get_by_role("button", name="Restart").is_disabled()
+    assert f"started, pid {pid}" in notebook.text(2)
+    assert notebook.output(2).get_by_role("button", name="Restart").is_disabled()
 
 
 def test_the_line_that_failed_is_marked(notebook: Notebook) -> None:
@@ -101,20 +102,28 @@ def test_the_report_is_there_when_kernel_and_widgets_are_gone(
 
 
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
-def test_it_can_be_read_in_both_themes(browser: Any, tmp_path: Path, theme: str) -> None:
-    server = Server(tmp_path, theme=f"JupyterLab {theme}")
+def test_it_can_be_read_in_both_themes(notebook: Notebook, theme: str) -> None:
+    notebook.run(CRASH)
     try:
-        notebook = Notebook(browser, server, "theme.ipynb")
-        notebook.run("%load_ext isolate_magic")
-        notebook.run(CRASH)
+        wear(notebook, theme)
         colours = notebook.output(1).locator(".isolate-crash").evaluate(
             """card => {
               const light = text => { const [r, g, b] = text.match(/[\\d.]+/g).map(Number); return 0.3*r + 0.6*g + 0.1*b; };
               const parts = [card, card.querySelector('pre'), card.querySelector('pre span')];
               const behind = getComputedStyle(card.querySelector('pre')).backgroundColor;
-              return parts.map(part => Math.abs(light(getComputedStyle(part).color) - light(behind)));
+              return [light(behind), ...parts.map(part => Math.abs(light(getComputedStyle(part).color) - light(behind)))];
             }"""
         )  # fmt: skip
+        assert (colours.pop(0) > 128) == (theme == "Light")
         assert min(colours) > 110  # of 255 between text and what is behind it
     finally:
-        server.close()
+        wear(notebook, "Light")
+
+
+def wear(notebook: Notebook, theme: str) -> None:
+    """Change the theme of the page."""
+    notebook.page.evaluate(
+        "name => jupyterapp.commands.execute('apputils:change-theme', {theme: name}).then(() => null)",
+        f"JupyterLab {theme}",
+    )
+    notebook.page.wait_for_function(f"document.body.dataset.jpThemeName == 'JupyterLab {theme}'")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from browser.lab import Notebook
 
 
@@ -10,10 +12,15 @@ def test_a_cell_runs_and_shows_its_value(notebook: Notebook) -> None:
     assert notebook.text(1).split() == ["[2]:", "42"]
 
 
-def test_output_comes_while_the_cell_runs(notebook: Notebook) -> None:
-    number = notebook.start("%%isolated\nimport time\nprint('first')\ntime.sleep(3)\nprint('second')")
-    notebook.wait_for(number, "first", 2.5)
+def test_output_comes_while_the_cell_runs(notebook: Notebook, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    number = notebook.start(
+        "%%isolated\nimport os, time\nprint('first')\n"
+        f"while not os.path.exists({str(go)!r}): time.sleep(0.05)\nprint('second')"
+    )
+    notebook.wait_for(number, "first")
     assert "second" not in notebook.text(number)
+    go.touch()
     notebook.wait_for(number, "second")
 
 

@@ -43,10 +43,10 @@ def test_it_shows_every_companion_and_keeps_up(notebook: Notebook) -> None:
 
 def test_it_goes_on_while_cells_run_here_and_there(notebook: Notebook) -> None:
     number = live(notebook)
-    for source in ("import time\ntime.sleep(5)", "%%isolated -c worker\nimport time\ntime.sleep(5)"):
+    for source in ("import time\ntime.sleep(3)", "%%isolated -c worker\nimport time\ntime.sleep(3)"):
         running = notebook.start(source)
         notebook.page.wait_for_function("document.querySelector('.jp-mod-running, [data-status=busy]')")
-        passes(notebook, number, 4)
+        passes(notebook, number, 3)
         assert "[*]" in notebook.cell(running).locator(".jp-InputPrompt").inner_text()
         notebook.wait(running)
 
@@ -92,21 +92,21 @@ def test_a_saved_notebook_has_the_facts_without_the_widget(
     until(lambda: "closed at" in saved().get("text/html", ""), 20)
 
 
-def test_an_open_page_gives_signs_of_life_also_when_it_was_loaded_again(notebook: Notebook) -> None:
-    notebook.run("from isolate_magic.face import top; top._PULSE = 0.2")
-    notebook.run("%isolate start worker")
-    number = notebook.start("%isolate top")
-    notebook.wait_for(number, "worker")
+def test_an_open_page_gives_signs_of_life_also_when_it_was_loaded_again(lonely: Notebook) -> None:
+    lonely.run("from isolate_magic.face import top; top._PULSE = 0.2")
+    lonely.run("%isolate start worker")
+    number = lonely.start("%isolate top")
+    lonely.wait_for(number, "worker")
     count = "top._panels[-1]._pulse.value"
-    until(lambda: int(notebook.run(f"print({count})")) > 2, 20)
-    notebook.save()
-    notebook.page.reload()
-    notebook.page.wait_for_selector(".isolate-top", timeout=60_000)
-    notebook.page.wait_for_function(
+    until(lambda: int(lonely.run(f"print({count})")) > 2, 20)
+    lonely.save()
+    lonely.page.reload()
+    lonely.page.wait_for_selector(".isolate-top", timeout=60_000)
+    lonely.page.wait_for_function(
         "document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status == 'idle'"
     )
-    before = int(notebook.run(f"print({count})"))
-    until(lambda: int(notebook.run(f"print({count})")) > before + 2, 20)
+    before = int(lonely.run(f"print({count})"))
+    until(lambda: int(lonely.run(f"print({count})")) > before + 2, 20)
 
 
 def test_it_rests_when_the_page_is_closed(opened: Callable[[str], Notebook], server: Server) -> None:

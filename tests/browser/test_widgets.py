@@ -101,36 +101,36 @@ def test_a_progress_bar_moves_while_the_cell_runs(notebook: Notebook) -> None:
 
 
 def test_a_reloaded_page_shows_the_widget_with_its_value(
-    notebook: Notebook, opened: Callable[[str], Notebook]
+    lonely: Notebook, opened: Callable[[str], Notebook]
 ) -> None:
-    number = notebook.start(SLIDER)
-    notebook.wait_for(number, "not moved")
-    press(notebook, number, times=5)
-    notebook.wait_for(number, "saw 25")
-    notebook.save()
-    notebook.page.wait_for_function("!document.querySelector('.jp-mod-dirty')")
-    notebook.reload()
-    notebook.wait_for(number, "saw 25")
-    press(notebook, number)
-    notebook.wait_for(number, "saw 26")
+    number = lonely.start(SLIDER)
+    lonely.wait_for(number, "not moved")
+    press(lonely, number, times=5)
+    lonely.wait_for(number, "saw 25")
+    lonely.save()
+    lonely.page.wait_for_function("!document.querySelector('.jp-mod-dirty')")
+    lonely.reload()
+    lonely.wait_for(number, "saw 25")
+    press(lonely, number)
+    lonely.wait_for(number, "saw 26")
 
 
-def test_a_page_that_is_reloaded_while_the_companion_is_busy_shows_its_widgets(notebook: Notebook) -> None:
-    number = notebook.start(SLIDER)
-    notebook.wait_for(number, "not moved")
-    notebook.run(
+def test_a_page_that_is_reloaded_while_the_companion_is_busy_shows_its_widgets(lonely: Notebook) -> None:
+    number = lonely.start(SLIDER)
+    lonely.wait_for(number, "not moved")
+    lonely.run(
         "def wait():\n    import os, time\n    while not os.path.exists('go'): time.sleep(0.05)\n"
         "from threading import Thread\nfrom isolate_magic import get_companion\n"
         "busy = Thread(target=get_companion('default').call, args=(wait,)); busy.start()"
     )
-    notebook.save()
-    notebook.page.wait_for_function("!document.querySelector('.jp-mod-dirty')")
-    notebook.reload()
-    press(notebook, number)
-    assert notebook.run("busy.is_alive()").split()[-1] == "True"  # the main kernel answers meanwhile
-    assert "saw 21" not in notebook.text(number)
-    notebook.run("open('go', 'w').close()")
-    notebook.wait_for(number, "saw 21")
+    lonely.save()
+    lonely.page.wait_for_function("!document.querySelector('.jp-mod-dirty')")
+    lonely.reload()
+    press(lonely, number)
+    assert lonely.run("busy.is_alive()").split()[-1] == "True"  # the main kernel answers meanwhile
+    assert "saw 21" not in lonely.text(number)
+    lonely.run("open('go', 'w').close()")
+    lonely.wait_for(number, "saw 21")
 
 
 def test_a_dead_widget_says_so(notebook: Notebook) -> None:
