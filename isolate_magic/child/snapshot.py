@@ -2,31 +2,27 @@
 
 A snapshot is forked in the midst of the request that asks for it. In the original that request returns at
 once; in the copy it returns when the host wakes it, on a channel of its own, and from there on the
-copy is the companion. It is forked twice, so that it is no child of the original's: user code that waits
-for children must not meet it, and it outlives the original as a child of the zygote, of the supervisor or
-of the namespace's init.
+copy is the companion. It is no child of the original's (`isolate_magic.child.aside`): user code that waits
+for children must not meet it, and it outlives the original as a child of the zygote, of the supervisor or of
+the namespace's init.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import mmap
 import os
 import random
 import threading
-import time
 from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from isolate_magic.child import linux, renewal, stillness
+from isolate_magic.child import aside, linux, renewal, stillness
 from isolate_magic.link import descriptors
 from isolate_magic.link.layout import BOARD_SIZE
 
 _PACKET, _ENDS = 1 << 16, 5
-_LOOK = 0.0002  # seconds between two looks whether the process between has ended
-_FAILED = 1
 
 
 class Snapshots:
@@ -84,11 +80,11 @@ class Snapshots:
         chance, timers = random.getstate(), renewal.timers()
         stillness.rest()
         try:
-            between = _fork_off()
+            copy = aside.fork()
         except OSError as error:
             return f"the system gives it no process ({error.strerror})"
-        if between:
-            self._become(ends, between)
+        if copy:
+            self._become(ends)
             self._sleep()
             random.setstate(chance)  # which draws anew in every fork
             renewal.restart(timers)
@@ -96,7 +92,7 @@ class Snapshots:
 
     # ------------------------------------------------------------ in the copy
 
-    def _become(self, ends: list[int], between: int) -> None:
+    def _become(self, ends: list[int]) -> None:
         """Stand on descriptors and in a session of our own: nothing that befalls the original befalls us."""
         talk, order = self.talk, self.order
         channel, door, out, err, words = ends
@@ -111,12 +107,6 @@ class Snapshots:
         talk.board = mmap.mmap(self.words, BOARD_SIZE, mmap.MAP_SHARED, mmap.PROT_READ)
         os.setsid()
         linux.name_process(f"isolate~{self.name}")
-        while os.getppid() == between:
-            time.sleep(_LOOK)
-        try:
-            linux.die_with_parent(None)
-        except OSError:  # behind a wall; there is a supervisor then
-            return
 
     def _sleep(self) -> None:
         """Tell the host who we are and wait until it wakes us; leave when it lets go of us."""
@@ -139,9 +129,8 @@ class Snapshots:
         """Fork another one like us, which sleeps too: a snapshot with a name is woken more than once."""
         told = b""
         try:
-            between = _fork_off()
-            if between:
-                self._become(ends, between)
+            if aside.fork():
+                self._become(ends)
                 told = b"here"
         except OSError as error:
             told = f"the system gives it no process ({error.strerror})".encode()
@@ -153,6 +142,10 @@ class Snapshots:
         """Be the companion from now on."""
         talk, order = self.talk, self.order
         linux.name_process(f"isolate-{self.name}")
+        try:
+            linux.die_with_parent(None)
+        except OSError:  # behind a wall, where a supervisor sees to it
+            pass
         order.number, order.last, order.alone = 0, order.pipes[0], True
         order.lock = threading.RLock()
         talk._serial = 0
@@ -160,26 +153,6 @@ class Snapshots:
         talk.drops.clear()
         talk.forked = False
         talk.keeper.resume()
-
-
-def _fork_off() -> int:
-    """Fork a process that is no child of ours; return 0 here, and there the pid of the process between.
-
-    Raises:
-        OSError: there is no process to be had.
-    """
-    between = os.fork()
-    if between:
-        if os.waitpid(between, 0)[1]:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return 0
-    between = os.getpid()
-    try:
-        if os.fork():
-            os._exit(0)
-    except OSError:
-        os._exit(_FAILED)
-    return between
 
 
 def _same(one: int, other: int) -> bool:

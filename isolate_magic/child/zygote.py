@@ -20,7 +20,7 @@ import traceback
 import warnings
 from typing import Any
 
-from isolate_magic.child import confinement, last_words, linux, supervisor, worker
+from isolate_magic.child import aside, confinement, last_words, linux, supervisor, worker
 from isolate_magic.child import kernel as kernels
 from isolate_magic.link import bulk, descriptors
 
@@ -56,6 +56,7 @@ class Zygote:
                 importlib.import_module(name)
             self.kernel = kernels.build()
             last_words.prepare()
+            aside.prepare()
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
