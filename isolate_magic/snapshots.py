@@ -15,6 +15,7 @@ from typing import Any
 
 from isolate_magic import fence
 from isolate_magic.birth import open_ends
+from isolate_magic.crew import Crew
 from isolate_magic.defaults import defaults
 from isolate_magic.errors import SnapshotError, StartError
 from isolate_magic.ration import tidy
@@ -31,8 +32,8 @@ CREDIT = 0.25
 NO_WAY_BACK = ("stop", "cpu", "disk")
 """Deaths after which the next process starts afresh: what the limit counts is used up in the snapshot too."""
 
-_ENDS = 5
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_crew = Crew("isolate_magic-snapshots", 1)
 _FAULT = 1e-6  # seconds that it takes to copy a page which is written to for the first time, about
 
 
@@ -87,9 +88,8 @@ class Snapshots:
             self._afford(process)
             taken = self._take(process, "", moment)
             before, self.latest = self.latest, taken
-            if before is not None:
-                self._drop(before)
             self._tell(process, 0)
+            self._replace(before)
         except SnapshotError as error:
             self.why_not = str(error)
         finally:
@@ -115,9 +115,8 @@ class Snapshots:
             taken = self._take(process, name, f"snapshot {name!r}")
             before = self.named.pop(name, None)
             self.named[name] = taken
-            if before is not None:
-                self._drop(before)
             self._tell(process, 0)
+            self._replace(before)
         return taken
 
     def _afford(self, process: Any) -> None:
@@ -224,6 +223,11 @@ class Snapshots:
             if not process.talk.closed:
                 process.talk.unsaved = None
                 self._tell(process, 0)
+
+    def _replace(self, one: Snapshot | None) -> None:
+        """Drop one in a thread: to free what only it holds may take longer than to take the next."""
+        if one is not None:
+            _crew.do(lambda: self._drop(one))
 
     def _drop(self, one: Snapshot) -> None:
         one.kill()
