@@ -63,6 +63,7 @@ class Snapshots:
         self.why_not = ""
         self.rewinds = 0
         self.scouts: list[Snapshot] = []  # awake
+        self._leaving: list[Snapshot] = []
         self._taking = threading.Lock()  # one at a time, whichever thread asks
         self._credit, self._counted = CREDIT, time.monotonic()
         self._faults = (0, 0)
@@ -88,8 +89,8 @@ class Snapshots:
             self._afford(process)
             taken = self._take(process, "", moment)
             before, self.latest = self.latest, taken
-            self._tell(process, 0)
             self._replace(before)
+            self._tell(process, 0)
         except SnapshotError as error:
             self.why_not = str(error)
         finally:
@@ -115,8 +116,8 @@ class Snapshots:
             taken = self._take(process, name, f"snapshot {name!r}")
             before = self.named.pop(name, None)
             self.named[name] = taken
-            self._tell(process, 0)
             self._replace(before)
+            self._tell(process, 0)
         return taken
 
     def _afford(self, process: Any) -> None:
@@ -198,7 +199,7 @@ class Snapshots:
     def _tell(self, process: Any, leeway: int) -> None:
         """Tell the supervisor which processes are snapshots, and how many more may be on their way."""
         if process.lane is not None:
-            held = (*self.named.values(), *self.scouts, self.latest, self.chosen)
+            held = (*self.named.values(), *self.scouts, *self._leaving, self.latest, self.chosen)
             pids = [one.pid for one in held if one is not None]
             process.lane.say({"do": "snapshots", "pids": pids, "leeway": leeway})
 
@@ -226,8 +227,15 @@ class Snapshots:
 
     def _replace(self, one: Snapshot | None) -> None:
         """Drop one in a thread: to free what only it holds may take longer than to take the next."""
-        if one is not None:
-            _crew.do(lambda: self._drop(one))
+        if one is None:
+            return
+        self._leaving.append(one)  # which its supervisor must not take for a process of the user's
+
+        def leave() -> None:
+            self._drop(one)
+            self._leaving.remove(one)
+
+        _crew.do(leave)
 
     def _drop(self, one: Snapshot) -> None:
         one.kill()
