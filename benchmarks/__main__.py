@@ -10,12 +10,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import bulk, calls, cells, confined, loops, memory, rewind, starts, table
+from benchmarks import bulk, calls, cells, confined, kernel, loops, memory, rewind, starts, table
 from benchmarks.harness import Figure, contest
 
 SECTIONS = {
-    "calls": calls, "loops": loops, "cells": cells, "starts": starts, "arrays": bulk, "memory": memory,
-    "confined": confined, "rewind": rewind,
+    "calls": calls, "loops": loops, "cells": cells, "starts": starts, "kernel": kernel, "arrays": bulk,
+    "memory": memory, "confined": confined, "rewind": rewind,
 }  # fmt: skip
 _PLACE = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", re.DOTALL)
 

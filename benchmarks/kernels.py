@@ -16,10 +16,14 @@ _SECONDS = 60
 
 
 class Kernel:
-    """Start a kernel, wait for nothing but the replies that are needed, end it."""
+    """Start a kernel, wait for nothing but the replies that are needed, end it.
 
-    def __init__(self) -> None:
-        self.manager = KernelManager(kernel_name="python3")
+    Args:
+        name: the name of its kernelspec.
+    """
+
+    def __init__(self, name: str = "python3") -> None:
+        self.manager = KernelManager(kernel_name=name)
         self.manager.start_kernel()
         self.client = self._connect()
 

@@ -79,6 +79,23 @@ def _start(title: str, ours: str, peer: str, *targets: Target) -> Row:
 _FASTER = Target(None, "faster", "ipykernel")
 
 
+def _kernel() -> tuple[Row, ...]:
+    return (
+        Row(
+            "Kernel", "start to first result", "ms", "kernel start ours",
+            {"ipykernel": "kernel start ipykernel"}, (Target(1.3, "times", "ipykernel"),),
+        ),
+        Row(
+            "Kernel", "crash to next result, beside a restart", "ms", "kernel crash ours",
+            {"ipykernel": "kernel restart ipykernel"}, (Target(10, "faster", "ipykernel"),),
+        ),
+        Row(
+            "Kernel", "a cell, `1+1`", "ms", "kernel cell ours", {"ipykernel": "kernel cell ipykernel"},
+            (Target(None, "times", "ipykernel"),),
+        ),
+    )  # fmt: skip
+
+
 def _array(direction: str, megabytes: int) -> Row:
     title = f"{megabytes} MB {'by `byvalue`' if direction == 'out' else 'as an argument'}"
     peers = {"warm memcpy": f"memcpy {megabytes}", "bare system call": f"{direction} {megabytes} bare"}
@@ -176,6 +193,7 @@ ROWS = (
     ),
     _start("no zygote yet, bare", "cold bare ours", "start bare ipykernel"),
     _start("no zygote yet, numpy and pandas", "cold loaded ours", "start loaded ipykernel"),
+    *_kernel(),
     *(_array(direction, megabytes) for direction in ("out", "into") for megabytes in bulk.SIZES),
     *(_argument(kind, megabytes) for kind, megabytes in bulk.KINDS),
     *(_sharing(step, megabytes) for megabytes in bulk.SIZES[1:] for step in bulk.SHARING),

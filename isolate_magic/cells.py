@@ -19,14 +19,19 @@ def check(source: object, timeout: float | None) -> None:
 
 
 def execute(
-    process: Process, title: str, cell: tuple[str, int, int, bool], timeout: float | None, sink: Sink | None
+    process: Process,
+    title: str,
+    cell: tuple[str, int, int, bool, str],
+    timeout: float | None,
+    sink: Sink | None,
 ) -> Any:
     """Run a cell, and show its output meanwhile.
 
     Args:
         process: the companion's process.
         title: what the crash report calls it.
-        cell: source, prompt number, lines before the source, whether the value stays unshown.
+        cell: source, prompt number, lines before the source, whether the value stays unshown, and the
+            request of a kernel that it answers, if it does.
         timeout: seconds after which it is interrupted; the limit of the policy holds anyway.
         sink: where its output goes; None for where that of everything goes.
     """

@@ -223,6 +223,7 @@ class Companion(Observed, Asked, Rewinding, Saved):
         sink: Sink | None = None,
         silent: bool = False,
         dry: bool = False,
+        request: str = "",
     ) -> Any:
         """Run a cell as part of a notebook; raises as `run`.
 
@@ -235,6 +236,8 @@ class Companion(Observed, Asked, Rewinding, Saved):
             sink: as in `run`.
             silent: whether the value of the last expression stays unshown.
             dry: as in `run`.
+            request: what a kernel was asked for, as JSON, whose reply as JSON is then returned; see
+                `isolate_magic.child.requests`.
         """
         __tracebackhide__ = True
         check(source, timeout)
@@ -249,7 +252,9 @@ class Companion(Observed, Asked, Rewinding, Saved):
             if push:
                 process.talk.ask("push", dict(push))
             process.remember(prompt, source, lines_before)
-            return execute(process, _capital(title), (source, prompt, lines_before, silent), timeout, sink)
+            return execute(
+                process, _capital(title), (source, prompt, lines_before, silent, request), timeout, sink
+            )
 
         if dry:
             with self.snapshots.scout(process, self._scout) as scout:

@@ -202,14 +202,8 @@ class Conversation(Inbox):
             self.revival.fit(changes)
         given.restore(changes, self.revival.value)
 
-    def execute(self, title: str, cell: tuple[str, int, int, bool], number: int | None = None) -> Any:
-        """Run a cell.
-
-        Args:
-            title: what the crash report calls it.
-            cell: source, prompt number, lines before the source, whether the value stays unshown.
-            number: as in `call`.
-        """
+    def execute(self, title: str, cell: tuple[str, int, int, bool, str], number: int | None = None) -> Any:
+        """Run a cell; title and cell are those of `isolate_magic.cells.execute`, number that of `call`."""
         __tracebackhide__ = True
         return self.call(Claim(self, 1, title, 0), "execute", cell, _NOTHING, number)
 
@@ -344,7 +338,7 @@ class Conversation(Inbox):
 
         Args:
             frame: what came.
-            interrupt: gets the traceback of the interrupt over there, if that is what came.
+            interrupt: gets the traceback of the interrupt over there, if that is what came, or a text.
         """
         if self.closed:
             return
@@ -352,6 +346,8 @@ class Conversation(Inbox):
             there = self._guarded(self.revival.fault, frame.fault)
             if type(there) is type(interrupt):
                 interrupt.__dict__.update(vars(there))
+        elif type(frame.value) is str and interrupt is not None:
+            interrupt.__dict__["_isolate_told_"] = frame.value  # the reply to a kernel's request
         elif type(frame.value) not in _PLAIN:
             self._guarded(self.revival.value, frame.value)
 

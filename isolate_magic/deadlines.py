@@ -23,7 +23,7 @@ ANSWER = {
     "describe": _OWN, "reserve": _OWN, "accept": _OWN, "attach": _OWN, "variables": _OWN, "ahead": _OWN,
     "advance": _OWN, "cancel": _OWN, "freeze": _OWN, "settle": _OWN, "show": _THEIRS, "keys": _THEIRS,
     "signature": _THEIRS, "after_cell": _THEIRS, "array_items": _THEIRS, "complete": _THEIRS,
-    "inspect": _THEIRS, "copy": _COPY,
+    "inspect": _THEIRS, "is_complete": _THEIRS, "copy": _COPY,
     "told": _OWN, "piece": _OWN,
 }  # fmt: skip
 """Seconds for the answer to each question of the host's own; what is not listed is the user's request."""

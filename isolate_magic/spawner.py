@@ -29,7 +29,8 @@ _LIMIT = 1 << 20
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # The very package that runs here, wherever another one of its name is installed.
 _BOOT = f"""
-import importlib.util as util, sys
+import gc, importlib.util as util, sys
+gc.disable()  # until all is imported, of which nothing is garbage
 spec = util.spec_from_file_location(
     "isolate_magic", {os.path.join(_PACKAGE, "__init__.py")!r}, submodule_search_locations=[{_PACKAGE!r}]
 )

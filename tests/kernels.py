@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,13 +52,12 @@ class Kernel:
 
     Args:
         first: a cell that it runs first, also when it is started anew because a cell did not end.
+        name: the name of its kernelspec.
     """
 
-    def __init__(self, first: str = "") -> None:
+    def __init__(self, first: str = "", name: str = "python3") -> None:
         self.first = first
-        self.manager = KernelManager(
-            kernel_cmd=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        )
+        self.manager = KernelManager(kernel_name=name)
         self.manager.start_kernel(stderr=subprocess.DEVNULL)
         self.client = self.manager.blocking_client()
         self.client.start_channels()

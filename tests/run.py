@@ -28,6 +28,8 @@ HEAVY = {
     "test_processes": 15, "test_progress": 15, "test_codec_fuzz": 14, "test_sessions": 14, "test_aio": 12,
     "test_surface_comms": 12, "test_completion": 12, "test_tracing": 12, "test_comms": 12, "test_amendment": 9,
     "test_magics": 8, "test_releases": 8, "test_doorway": 8, "test_runners": 8, "test_audit": 7, "test_zygotes": 7,
+    "test_kernel_runners": 45, "test_kernel_crashes": 30, "test_kernel_hostile": 20, "test_kernel_cells": 12,
+    "test_kernel_conformance": 20, "test_kernel_specification": 9, "test_kernel_widgets": 6,
 }  # fmt: skip
 """Seconds that some modules take on a machine without other load; the others take about two."""
 BROWSER = 25  # the same for one of the browser

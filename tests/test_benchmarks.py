@@ -35,6 +35,9 @@ ROWS = [
         for what in ("fork to first call", "fork to first cell", "`restart` to first call", "no zygote yet")
         for how in ("bare", "numpy and pandas")
     ],
+    ("Kernel", "start to first result"),
+    ("Kernel", "crash to next result, beside a restart"),
+    ("Kernel", "a cell, `1+1`"),
     *[("Arrays", f"{size} MB {way}") for way in ("by `byvalue`", "as an argument") for size in (8, 80, 800)],
     *[
         ("Arrays", f"{size} MB {how}")

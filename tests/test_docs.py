@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 from kernels import Kernel
 
+from isolate_magic.kernel.specification import install
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = [
         (rest.strip(), code)
         for language, rest, code in BLOCK.findall(page.read_text())
@@ -22,7 +24,12 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     ]
     if not blocks:
         return
-    kernel = Kernel()
+    name = "python3"
+    if page.name == "kernel.md":  # it is about the kernel that it runs in
+        name = "isolated"
+        install(name, "trusted", prefix=str(tmp_path))
+        monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share" / "jupyter"))
+    kernel = Kernel(name=name)
     try:
         kernel.run(f"import os; os.chdir({str(tmp_path)!r}); del os")  # for what the page writes
         for rest, code in blocks:

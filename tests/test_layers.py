@@ -18,11 +18,11 @@ SHARED = {"errors", "_version", "origins", "patterns", "policy", "quantities", "
 def layer(module: str) -> str:
     """Name the layer of a module, given by its dotted name within the package."""
     head = module.split(".")[0]
-    if head in ("link", "child", "face"):
+    if head in ("link", "child", "face", "kernel"):
         return head
     if head in SHARED:
         return "shared"
-    return "face" if head == "__main__" else "host"
+    return "command" if head == "__main__" else "host"
 
 
 ALLOWED = {
@@ -31,6 +31,8 @@ ALLOWED = {
     "child": {"shared", "link", "child"},
     "host": {"shared", "link", "host"},
     "face": {"shared", "link", "host", "face"},
+    "kernel": {"shared", "link", "host", "face", "kernel"},
+    "command": {"shared", "link", "host", "kernel"},
 }
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 

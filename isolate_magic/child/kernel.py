@@ -232,7 +232,7 @@ def run_cell(kernel: CompanionKernel, code: str, number: int, lines_before: int,
     shell: Any = kernel.shell
     shell.lines_before = lines_before
     session: Any = kernel.session
-    _count_to(shell, number)
+    count_to(shell, number)
     before, session.error, session.hide_result = session.hide_result, None, silent
     outer = shell.displayhook.exec_result  # of a cell that this one runs inside of
     try:
@@ -278,7 +278,7 @@ def finish(coroutine: Any) -> Any:
     raise RuntimeError("the kernel waited inside a cell")
 
 
-def _count_to(shell: Any, number: int) -> None:
+def count_to(shell: Any, number: int) -> None:
     """Set the prompt number, and fill `In` so that `In[number]` is this cell."""
     if number > 0:
         shell.execution_count = number

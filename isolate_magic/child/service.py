@@ -22,10 +22,11 @@ from typing import Any
 import cloudpickle
 from jupyter_client.jsonutil import json_default
 
-from isolate_magic.child import comms, completing, deriving, imports, iterators, operators, ufuncs, variables
+from isolate_magic.child import completing, deriving, imports, iterators, operators, ufuncs, variables
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
 from isolate_magic.child.keeping import Keeping
+from isolate_magic.child.requests import Requests
 from isolate_magic.child.standins import HostFunction
 from isolate_magic.errors import TransferError
 from isolate_magic.link import answers, awaiting, bulk, memory, values
@@ -37,7 +38,7 @@ from isolate_magic.link.shared import Segment
 _MISSING = object()
 
 
-class Service(Keeping):
+class Service(Keeping, Requests):
     """Answer the host's questions about this companion.
 
     Args:
@@ -65,12 +66,14 @@ class Service(Keeping):
 
     # ------------------------------------------------------------ cells and names
 
-    def execute(self, code: str, number: int, lines_before: int, silent: bool) -> Any:
-        """Run a cell and return the value of its last expression.
+    def execute(self, code: str, number: int, lines_before: int, silent: bool, request: str = "") -> Any:
+        """Run a cell and return the value of its last expression, or the JSON reply to a kernel's request.
 
         Raises:
             CellError: around whatever the cell raised.
         """
+        if request:
+            return self.fulfil(code, number, request)
         result = kernels.run_cell(self.kernel, code, number, lines_before, silent)
         self.leaving = bool(self.shell.exit_now)
         error = result.error_before_exec or result.error_in_exec
@@ -99,10 +102,6 @@ class Service(Keeping):
     def inspect(self, path: str, detail: int, title: str, name: str, target: Any) -> str:
         """Answer Shift-Tab and `?`; see `isolate_magic.child.completing`."""
         return answers.told(completing.inspect_(self.shell, path, detail, title, name, target))
-
-    def comm(self, number: int, kind: str, message: str, buffers: Any) -> Any:
-        """Serve a comm message of the notebook; see `isolate_magic.child.comms`."""
-        return comms.take(self.kernel, number, kind, message, buffers)
 
     def push(self, names: dict[str, Any]) -> None:
         """Bind names in the namespace of the cells; arrays are its own from here on, and writable."""

@@ -62,6 +62,7 @@ class Zygote:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
         gc.collect()
         gc.freeze()  # so that a collection in a companion does not touch, and copy, these pages
+        gc.enable()  # see `_BOOT` in `isolate_magic.spawner`
 
     def _leave_an_orphan(self, _signal: int, _frame: Any) -> None:
         host = select.poll()

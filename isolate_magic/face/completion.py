@@ -47,7 +47,7 @@ def complete(shell: Any, text: str, cursor: int) -> Completed | None:
     cell = isolated_cell(text) or autoisolate.plain_cell(shell, text)
     space = shell.user_ns
     if cell is not None and cursor >= cell.body:
-        found = _there(process_of(cell.companion), text[cell.body :], cursor - cell.body)
+        found = in_cell(process_of(cell.companion), text[cell.body :], cursor - cell.body)
         return _moved(found, cell.body)
     if cell is not None and cursor > cell.line:
         body, process = text[cell.body :], process_of(cell.companion)
@@ -62,7 +62,7 @@ def complete(shell: Any, text: str, cursor: int) -> Completed | None:
     return _moved(_at(path), begins + path.place - len(paths.NAME)) if path is not None else None
 
 
-def _there(process: Process | None, code: str, cursor: int) -> Completed:
+def in_cell(process: Process | None, code: str, cursor: int) -> Completed:
     """Complete a cell of a companion."""
     if process is None:
         return Completed(cursor, cursor, [])
@@ -165,12 +165,13 @@ def _do_complete(shell: Any, override: Override) -> Callable[..., Any]:
         if found is None:
             own = override.before(code, cursor_pos)
             return await own if inspect.isawaitable(own) else own
-        return _reply(found)
+        return reply(found)
 
     return do_complete
 
 
-def _reply(found: Completed) -> dict[str, Any]:
+def reply(found: Completed) -> dict[str, Any]:
+    """Return the content of a `complete_reply`."""
     return {
         "status": "ok", "matches": [match.text for match in found.matches],
         "cursor_start": found.start, "cursor_end": found.end,

@@ -21,7 +21,7 @@ from isolate_magic.seen import Scope
 _HEAD = "\x1b[31m{}\x1b[39m"  # as IPython's own
 
 
-def _soon(process: Any, question: tuple[str, int, str, str, Any], scope: Scope) -> str:
+def soon(process: Any, question: tuple[str, int, str, str, Any], scope: Scope) -> str:
     """Return what a companion tells of an object, or has told; empty if that is nothing."""
     if process is None:
         return ""
@@ -111,9 +111,9 @@ def _asked(shell: Any, code: str, cursor: int, detail: int) -> str | None:
         path = paths.whole(shell.user_ns, token)
         if path is None:
             return None
-        return _with_home(path, _soon(path.talk.process, _question(path, token, detail), path.scope))
+        return _with_home(path, soon(path.talk.process, _question(path, token, detail), path.scope))
     token = token_at_cursor(code[cell.body :], cursor - cell.body)
-    return _soon(process_of(cell.companion), (token, detail, token, "", None), Scope()) if token else ""
+    return soon(process_of(cell.companion), (token, detail, token, "", None), Scope()) if token else ""
 
 
 def overrides(shell: Any) -> list[Override]:

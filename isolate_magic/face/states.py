@@ -50,7 +50,8 @@ def answer_for_all(kernel: Any, relays: Mapping[Any, Any]) -> None:
         kernel: the main session's.
         relays: those of all companions.
     """
-    import ipywidgets  # noqa: F401 - it registers its target when it is imported, which must not be later
+    if getattr(kernel, "shell", None) is not None:
+        import ipywidgets  # noqa: F401 - it registers its target when it is imported, which must not be later
 
     targets = kernel.comm_manager.targets
     if type(targets.get(_CONTROL)) is not _Control:

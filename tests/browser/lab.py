@@ -99,9 +99,9 @@ class Server:
         except OSError:
             return False
 
-    def write(self, name: str, *sources: str) -> None:
+    def write(self, name: str, *sources: str, kernel: str = "python3") -> None:
         """Write a notebook with these cells, or with an empty one."""
-        spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        spec = {"name": kernel, "display_name": "Python 3", "language": "python"}
         cells = [
             {"cell_type": "code", "id": f"cell-{number}", "metadata": {}, "source": source, "outputs": [],
              "execution_count": None}
