@@ -173,6 +173,9 @@ class Snapshots:
                 if not process.trusted:  # which would hold us up like this before each cell
                     raise process.talk.break_off(f"a snapshot that is none ({error})") from None
                 raise SnapshotError(str(error)) from None
+            except BaseException:  # border: an interrupt, or the companion has died
+                self._tell(process, 0)
+                raise
             undo.pop_all()
         made.mark, made.lent = mark, talk.lent.copy()
         made.cost = time.perf_counter() - started

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import fnmatch
+import itertools
 import json
 import os
 import select
@@ -57,6 +58,7 @@ class Zygote:
     def __init__(self, preload: tuple[str, ...], environ: Mapping[str, str]) -> None:
         self._lock = threading.Lock()
         self._told: dict[str, Any] | None = None
+        self._numbers = itertools.count(1)
         self.preload = preload
         self.dead = False
         try:
@@ -223,9 +225,16 @@ class Zygote:
         return self._told
 
     def _ask(self, request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+        number = next(self._numbers)
         try:
-            socket.send_fds(self._control, [json.dumps(request).encode()], fds)
-            packet, received = descriptors.receive(self._control, _LIMIT, 4)
+            socket.send_fds(self._control, [json.dumps({**request, "number": number}).encode()], fds)
+            while True:
+                packet, received = descriptors.receive(self._control, _LIMIT, 4)
+                content: dict[str, Any] = json.loads(packet) if packet else {}
+                if not packet or content["number"] == number:
+                    break
+                for fd in received:  # the answer to a question that was interrupted
+                    os.close(fd)
         except OSError as error:
             packet, received, reason = b"", [], error.strerror
         else:
@@ -233,7 +242,7 @@ class Zygote:
         if not packet:
             self._bury()
             raise StartError(f"the zygote (pid {self.pid}) is gone: {reason}")
-        return json.loads(packet), received
+        return content, received
 
 
 def folder() -> str:

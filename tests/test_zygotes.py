@@ -212,3 +212,10 @@ def test_a_start_that_is_refused_leaves_no_process(tmp_path: Path, monkeypatch: 
             refused.start()
         assert [one for one in me.children(recursive=True) if one.status() == psutil.STATUS_ZOMBIE] == []
     refused.close()
+
+
+def test_the_answer_to_a_question_that_was_interrupted_is_nobody_elses(companion: Companion) -> None:
+    zygote = companion._process.zygote  # type: ignore[union-attr]
+    zygote._control.send(b'{"do": "reap", "pid": 1, "number": 0}')  # whose answer nobody has waited for
+    companion.restart()
+    assert companion.run("6 * 7") == 42

@@ -44,6 +44,7 @@ class Zygote:
         self.children: set[int] = set()
         self.supervisors: dict[int, tuple[int, socket.socket]] = {}
         self.kernel: Any = None
+        self.number = 0  # of the question that is being answered
 
     def prepare(self, preload: list[str]) -> None:
         """Import the preload list and build the kernel, then freeze the heap for the forks."""
@@ -83,6 +84,7 @@ class Zygote:
                 return
             self._collect_orphans()
             request = json.loads(packet)
+            self.number = request["number"]
             if request["do"] == "fork":
                 self._fork(fds, request["start"])
             elif request["do"] == "adopt":
@@ -200,7 +202,7 @@ class Zygote:
         self._answer({"status": status, "peak": usage.ru_maxrss * 1024})
 
     def _answer(self, content: dict[str, Any], fds: list[int] | None = None) -> None:
-        socket.send_fds(self.control, [json.dumps(content).encode()], fds or [])
+        socket.send_fds(self.control, [json.dumps({**content, "number": self.number}).encode()], fds or [])
 
     def _let_go(self) -> None:
         """Close what a fork of this process must not have."""
