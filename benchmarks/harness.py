@@ -217,7 +217,9 @@ def _environment(folder: Path) -> dict[str, str]:
     places = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     own = {name: str(folder / name.lower()) for name in places}
-    return os.environ | own | {"PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    # Our modules are compiled once then, as pip has compiled those of the peers.
+    return kept | own | {"PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
 def _family(pid: int) -> list[psutil.Process]:

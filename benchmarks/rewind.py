@@ -92,8 +92,18 @@ def run(field: Field, quick: bool) -> dict[str, Figure]:
             field.enter({names["off"]: ("rewind:Ours", {"megabytes": size, "snapshots": "off"})})
             turns += [Turn(f"cell {size} {mode}", name, "cell", 5) for mode, name in names.items()]
         if size == BACK or quick:
-            turns += [Turn(f"write {mode}", name, "write") for mode, name in names.items()]
             turns += [Turn("crash", names["auto"], "crash", 3)]
         figures |= field.rounds(turns, 1 if quick else 5, warm_up=not quick)
         field.end(5)
-    return figures
+    return figures | _written(field, quick)
+
+
+def _written(field: Field, quick: bool) -> dict[str, Figure]:
+    """Measure cells that write to everything; what lay in huge pages lies in small ones afterwards."""
+    names = {mode: f"ours, written, {mode}" for mode in ("auto", "off")}
+    field.enter(
+        {name: ("rewind:Ours", {"megabytes": BACK, "snapshots": mode}) for mode, name in names.items()}
+    )
+    turns = [Turn(f"write {mode}", name, "write") for mode, name in names.items()]
+    turns += [Turn("snapshot written", names["auto"], "take", 3)]
+    return field.rounds(turns, 1 if quick else 5, warm_up=not quick)

@@ -221,5 +221,6 @@ ROWS = (
         "Rewind", "a cell that writes to 1 GB", "ms", "write auto", {"without snapshots": "write off"},
         (Target(None, "times", "without snapshots"),),
     ),
+    Row("Rewind", "snapshot after that, 1 GB in small pages", "ms", "snapshot written"),
     Row("Rewind", "crash to next result, 1 GB of arrays", "ms", "crash", targets=(Target(100, "value"),)),
 )  # fmt: skip

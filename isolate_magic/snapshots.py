@@ -34,7 +34,7 @@ NO_WAY_BACK = ("stop", "cpu", "disk")
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _crew = Crew("isolate_magic-snapshots", 1)
-_FAULT = 1e-6  # seconds that it takes to copy a page which is written to for the first time, about
+_FAULT = 2e-6  # seconds that it takes to copy a page which is written to for the first time, about
 
 
 class Snapshots:
