@@ -764,7 +764,7 @@ def interrupted(when: Path, act: Callable[[], object]) -> None:
 
     def press() -> None:
         until(when.exists, 30)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     presser = threading.Thread(target=press)
     presser.start()

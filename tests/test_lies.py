@@ -265,7 +265,8 @@ def test_a_companion_that_tells_no_class_does_not_keep_others_from_being_awaited
 
     async def main() -> Any:
         work = awaiting(liar, code, len)
-        stuck = [asyncio.ensure_future(_wait(work)) for _ in range(12)]
+        begun = [work() for _ in range(12)]  # all of them, before the first keeps the companion busy
+        stuck = [asyncio.ensure_future(_wait(lambda one=one: one)) for one in begun]
         await asyncio.sleep(0.3)
         with Companion("honest") as other:
             other.run("class New: pass\nasync def work(): return New()")

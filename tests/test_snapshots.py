@@ -49,9 +49,11 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def children(pid: int) -> list[str]:
-    found = subprocess.run(["ps", "-o", "pid=,stat=", "--ppid", str(pid)], capture_output=True, text=True)
-    return found.stdout.splitlines()
+def children(pid: int, name: str) -> list[str]:
+    """Return the processes of one companion below a zygote: itself and its snapshots, dead ones too."""
+    found = subprocess.run(["ps", "-o", "comm=", "--ppid", str(pid)], capture_output=True, text=True)
+    own = {f"isolate{sign}{name}"[:15] for sign in "-~"}
+    return [line for line in found.stdout.splitlines() if line.removesuffix(" <defunct>") in own]
 
 
 # ---------------------------------------------------------------- after a death
@@ -408,10 +410,10 @@ def test_many_rounds_leave_nothing_behind(saved: Companion) -> None:
     def held() -> tuple[int, int, int, int]:
         assert saved._process is not None
         zygote = saved._process.zygote.pid
-        until(lambda: len(children(zygote)) <= 2)
+        until(lambda: len(children(zygote, saved.name)) <= 2)
         gc.collect()
         return (
-            len(children(zygote)),
+            len(children(zygote, saved.name)),
             descriptors(os.getpid()),
             descriptors(zygote),
             descriptors(saved.pid or 0),

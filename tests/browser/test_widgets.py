@@ -133,9 +133,22 @@ def test_a_page_that_is_reloaded_while_the_companion_is_busy_shows_its_widgets(l
     lonely.wait_for(number, "saw 21")
 
 
+def test_a_slider_goes_on_after_a_crash(notebook: Notebook) -> None:
+    number = notebook.start(SLIDER)
+    notebook.wait_for(number, "not moved")
+    press(notebook, number)
+    notebook.wait_for(number, "saw 21")
+    notebook.run("%%isolated\nslider.value = 50\nimport os; os.abort()")
+    readout = notebook.output(number).locator(".widget-readout").first
+    until(lambda: readout.inner_text() == "21")
+    press(notebook, number)
+    notebook.wait_for(number, "saw 22")
+
+
 def test_a_dead_widget_says_so(notebook: Notebook) -> None:
     number = notebook.start(SLIDER)
     notebook.wait_for(number, "not moved")
+    notebook.run("%isolate config rewind=off")
     value = notebook.start("%%isolated\nslider")
     notebook.wait(value)
     notebook.run("%%isolated\nimport os; os.abort()")
