@@ -84,14 +84,15 @@ class Ours(Contestant):
 def run(field: Field, quick: bool) -> dict[str, Figure]:
     """Measure this section."""
     figures: dict[str, Figure] = {}
-    for size in SIZES[:1] if quick else SIZES:
+    for size in SIZES:
+        megabytes = SIZES[0] if quick else size
         names = {mode: f"ours, {size} MB, {mode}" for mode in ("auto", "off")}
-        field.enter({names["auto"]: ("rewind:Ours", {"megabytes": size, "snapshots": "auto"})})
+        field.enter({names["auto"]: ("rewind:Ours", {"megabytes": megabytes, "snapshots": "auto"})})
         turns = [Turn(f"snapshot {size}", names["auto"], "take", 5)]
         if size == SIZES[0] or size == BACK:
-            field.enter({names["off"]: ("rewind:Ours", {"megabytes": size, "snapshots": "off"})})
+            field.enter({names["off"]: ("rewind:Ours", {"megabytes": megabytes, "snapshots": "off"})})
             turns += [Turn(f"cell {size} {mode}", name, "cell", 5) for mode, name in names.items()]
-        if size == BACK or quick:
+        if size == BACK:
             turns += [Turn("crash", names["auto"], "crash", 3)]
         figures |= field.rounds(turns, 1 if quick else 5, warm_up=not quick)
         field.end(5)
@@ -101,8 +102,9 @@ def run(field: Field, quick: bool) -> dict[str, Figure]:
 def _written(field: Field, quick: bool) -> dict[str, Figure]:
     """Measure cells that write to everything; what lay in huge pages lies in small ones afterwards."""
     names = {mode: f"ours, written, {mode}" for mode in ("auto", "off")}
+    megabytes = SIZES[0] if quick else BACK
     field.enter(
-        {name: ("rewind:Ours", {"megabytes": BACK, "snapshots": mode}) for mode, name in names.items()}
+        {name: ("rewind:Ours", {"megabytes": megabytes, "snapshots": mode}) for mode, name in names.items()}
     )
     turns = [Turn(f"write {mode}", name, "write") for mode, name in names.items()]
     turns += [Turn("snapshot written", names["auto"], "take", 3)]

@@ -1,6 +1,6 @@
-"""Run the whole suite: three shares of its modules beside each other, then those that measure, alone.
+"""Run the whole suite: four shares of its modules beside each other, then those that measure, alone.
 
-Most tests wait for processes, so three shares take a third of the time of one on two cores. What measures time
+Most tests wait for processes, so four shares take a third of the time of one on two cores. What measures time
 or memory runs by itself afterwards. What has failed is run once more by itself, and named: a test that passes
 only then has met a busy machine, or a fault that is rare, and either wants to be looked at. A share that hangs,
 where no time limit of a test reaches it, is ended with the stacks of its threads and treated alike.
@@ -22,7 +22,8 @@ ALONE = {
     "test_resources_everywhere",
 }  # fmt: skip
 HEAVY = {
-    "test_scripts": 90, "test_everywhere": 150, "test_channel": 85, "test_python_suites": 60, "test_workloads": 50,
+    "test_scripts": 90, "test_everywhere": 190, "test_checkpoint": 22, "test_top": 29, "test_notebooks": 21,
+    "test_configuration": 23, "test_channel": 85, "test_python_suites": 60, "test_workloads": 50,
     "test_surface": 38, "test_bulk_frames": 12, "test_death": 35, "test_meter": 30, "test_sharing": 28, "test_docs": 26,
     "test_doctor": 12, "test_output_browser": 20, "test_tensors": 20, "test_lies": 18, "test_threads": 3, "test_card": 17,
     "test_processes": 15, "test_progress": 15, "test_codec_fuzz": 14, "test_sessions": 14, "test_aio": 12,
@@ -44,7 +45,7 @@ def main() -> int:
     alone = [path for path in modules if path.stem in ALONE]
     others = [path for path in modules if path.stem not in ALONE]
     with tempfile.TemporaryDirectory(prefix="suite-") as folder:
-        runs = [Share(paths, f"{folder}/{number}") for number, paths in enumerate(shares(others, 3))]
+        runs = [Share(paths, f"{folder}/{number}") for number, paths in enumerate(shares(others, 4))]
         statuses = [run.wait() for run in runs]
         runs.append(Share(alone, f"{folder}/alone"))
         statuses.append(runs[-1].wait())

@@ -35,6 +35,11 @@ ROWS = [
         for what in ("fork to first call", "fork to first cell", "`restart` to first call", "no zygote yet")
         for how in ("bare", "numpy and pandas")
     ],
+    *[("Rewind", f"snapshot with {size} GB of arrays") for size in ("0.1", "1", "8")],
+    *[("Rewind", f"a small cell with {size} GB of arrays") for size in ("0.1", "1")],
+    ("Rewind", "a cell that writes to 1 GB"),
+    ("Rewind", "snapshot after that, 1 GB in small pages"),
+    ("Rewind", "crash to next result, 1 GB of arrays"),
     ("Kernel", "start to first result"),
     ("Kernel", "crash to next result, beside a restart"),
     ("Kernel", "a cell, `1+1`"),
