@@ -69,6 +69,10 @@ def pytest_runtest_teardown() -> Generator[None, object, object]:
         signal.signal(signal.SIGALRM, before)
 
 
+# A shell ignores SIGINT for what it runs in the background, and every program inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def companion(request: pytest.FixtureRequest) -> Iterator[Companion]:
     """Give a companion of this test's own."""
