@@ -79,7 +79,7 @@ class Process:
         snapshot: Any = None,
     ) -> None:
         self.name = name
-        self.lasting = self.scout = False
+        self.lasting = self.scout = self._stays = False
         self.moment: Callable[[str], str] = lambda kind: ""
         self.recover: Callable[[], None] = lambda: None
         self.forsake: Callable[[], None] = lambda: None
@@ -287,12 +287,15 @@ class Process:
         self.report = report
         self.recover()
         if not self.lasting:
+            if self._stays:
+                self.zygote.reap(self.pid)  # collects the supervisor, which has waited in vain for a snapshot
             fence.remove_scratch(self.scratch)
         self.box.take_back()
         frontend.current.gone(self)
 
     def _examine(self) -> CrashReport:
         ended = self._collect()
+        self._stays = bool(ended.get("stays"))
         if self.lane is not None:
             self.lane.drain()
         kind, reason, name, code = autopsy.cause(ended.get("status"))

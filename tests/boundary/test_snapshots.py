@@ -230,3 +230,13 @@ def test_a_snapshot_that_is_killed_means_a_fresh_start(walled: Companion) -> Non
         )
     assert caught.value.report.signal == signal.SIGKILL.name
     assert walled.run("6 * 7") == 42
+
+
+def test_closing_right_behind_a_cell_leaves_no_supervisor() -> None:
+    for _ in range(10):
+        with Companion("hasty", policy="untrusted", snapshots="auto") as companion:
+            companion.run("1")
+            companion.run("2")  # the snapshot before it takes the place of another, which ends meanwhile
+            assert companion._process is not None
+            zygote = psutil.Process(companion._process.zygote.pid)
+    until(lambda: not [one for one in zygote.children() if one.status() == psutil.STATUS_ZOMBIE])
