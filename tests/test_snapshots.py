@@ -210,6 +210,14 @@ def test_many_crashes_in_a_row_lead_to_the_same_moment(
         assert saved.run("x") == 1
 
 
+def test_what_the_dead_one_had_started_ends_with_it(saved: Companion) -> None:
+    saved.run("import subprocess; child = subprocess.Popen(['sleep', '100'])")
+    child = saved.run("child.pid")
+    crash(saved)
+    until(lambda: not os.path.exists(f"/proc/{child}") or "Z" in Path(f"/proc/{child}/stat").read_text())
+    assert saved.run("child.wait()") == 0
+
+
 # ---------------------------------------------------------------- by name
 
 
