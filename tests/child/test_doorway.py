@@ -119,7 +119,7 @@ class House:
         return said.get("returned")
 
     def records(self) -> list[tuple[str, str]]:
-        until(lambda: self.told[-1]["do"] == "end")
+        until(lambda: bool(self.told) and self.told[-1]["do"] == "end")
         return [(said["kind"], said["target"]) for said in self.told[1:] if said["do"] == "record"]
 
     def close(self) -> None:
