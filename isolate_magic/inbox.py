@@ -50,6 +50,7 @@ class Inbox(Peer):
     desk: Desk
     lent: Lent
     drops: Any
+    wall: Any
 
     def __init__(self, process: Any, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -146,6 +147,7 @@ class Inbox(Peer):
         """Close the conversation; `death` is what stale proxies say."""
         self.death = death
         self.drops.rung = True  # nobody is told of them any more
+        self.wall.forget()
         self.revival.forget()
         self.close()
 

@@ -105,6 +105,11 @@ class Wall:
             f"{policy.name or '(unnamed)'!r}; the companion lives on"
         )
 
+    def forget(self) -> None:
+        """Let go of the companion, which has ended; an alarm would hold it until it goes off."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+
     def again(self) -> None:
         """Look again: the policy has changed."""
         if self._since:

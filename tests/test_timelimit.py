@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -113,3 +115,12 @@ def test_what_is_awaited_has_the_same_limit_and_the_companion_lives_on(code: str
     with Companion("awaited", policy=Policy(wall=0.3)) as companion:
         companion.run(f"import asyncio\nasync def late():\n    {code}\nasync def early(): return 3")
         asyncio.run(wait(companion))
+
+
+def test_a_process_that_has_ended_is_not_kept_until_its_time_would_be_over() -> None:
+    with Companion("short-lived", policy=Policy(name="patient", wall=1000)) as companion:
+        companion.run("1")
+        ended = weakref.ref(companion._process)
+        companion.restart()
+        gc.collect()
+        assert ended() is None

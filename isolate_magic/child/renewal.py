@@ -50,7 +50,8 @@ def renew(loop: Any) -> None:
     old.close()  # this descriptor only: to unregister anything would take it from the original, too
     loop._selector = new
     signals = signal.set_wakeup_fd(-1)
-    handles_signals = signals == waker.fileno()
+    # From Python 3.12 on asyncio takes the descriptor back in every fork.
+    handles_signals = signals == waker.fileno() or (signals < 0 and bool(loop._signal_handlers))
     pipe.close()
     waker.close()
     loop._internal_fds -= 1
