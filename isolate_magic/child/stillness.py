@@ -21,12 +21,12 @@ from isolate_magic.child.libraries import Libraries, function
 
 _HARD = 2  # omp_pause_hard of OpenMP 5.0
 _NOT_INITIALIZED = 3  # CUDA_ERROR_NOT_INITIALIZED
-_PATIENCE = 0.02  # seconds for threads that work or spin just now; OpenBLAS's are gone by then
+_PATIENCE = 0.02  # seconds for threads that work or spin just now; those of OpenBLAS 0.3.30 spin for longer
 _STEP = 0.0005
 
 _OPENMP = re.compile(r"lib(gomp|omp|iomp5)[-.]")
 _OPENBLAS = re.compile(r"lib(scipy_)?openblas")
-_MENDED = re.compile(r"(libarrow|pypocketfft|workqueue|libtorch_cpu|cv2)[-.]")
+_MENDED = re.compile(r"(libarrow|lib(?:scipy_)?openblas(?:64_)?|pypocketfft|workqueue|libtorch_cpu|cv2)[-.]")
 """Libraries that know about forks: they start their threads anew in a copy, or do without."""
 _HARMLESS = frozenset({("tqdm._monitor", "TMonitor")})
 """Python's threads that nobody waits for, as long as they sleep."""
@@ -49,13 +49,10 @@ _stubborn: set[str] = set()
 def obstacle() -> str:
     """Say why a fork of this process would not live on, "" if it would; call it in the main thread.
 
-    A copy must be no child of the original's, as `isolate_magic.child.snapshot` sees to: numba's OpenMP
-    layer ends children of the process that it has begun in.
-
     Returns:
         one clause for the user.
     """
-    return _python_threads() or _cuda() or _native_threads()
+    return _python_threads() or _cuda() or _numba() or _native_threads()
 
 
 def rest() -> None:
@@ -130,6 +127,14 @@ def _cuda() -> str:
             count = function(path, "cuDeviceGetCount")
             if count is not None and count(ctypes.byref(ctypes.c_int())) != _NOT_INITIALIZED:
                 return "CUDA is initialised"
+    return ""
+
+
+def _numba() -> str:
+    """Numba's OpenMP layer ends forks on purpose, by a look at who their parent is."""
+    parallel = sys.modules.get("numba.np.ufunc.parallel")
+    if getattr(parallel, "_is_initialized", False) and "numba.np.ufunc.omppool" in sys.modules:
+        return "numba's OpenMP layer has run, which may end a fork on purpose"
     return ""
 
 

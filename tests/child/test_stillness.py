@@ -136,37 +136,17 @@ def work():
 """
 
 
-@pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
+@pytest.mark.parametrize("layer", ["workqueue", "tbb"])
 def test_the_layers_of_numba_work_on_in_a_copy(layer: str) -> None:
     need("numba", *(["tbb"] if layer == "tbb" else []))
     assert worked(NUMBA.format(layer=layer), NUMBA_NUM_THREADS="3") == LIVED
 
 
-@pytest.mark.parametrize(("forks", "status"), [(1, -15), (2, 0)])
-def test_numbas_openmp_layer_ends_children_but_not_their_children(forks: int, status: int) -> None:
-    """Beside the living original, too: that is why snapshots fork twice, and why this is no obstacle."""
+def test_numbas_openmp_layer_is_an_obstacle() -> None:
     need("numba")
-    told = played(
-        NUMBA.format(layer="omp")
-        + f"""
-work()
-tell(said=stillness.obstacle())
-stillness.rest()
-reader, writer = os.pipe()
-copy = os.fork()
-if copy == 0:
-    if {forks} == 2:
-        inner = os.fork()
-        if inner:
-            os._exit(os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1]) % 256)
-    work()
-    os._exit(0)
-tell(status=os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]))
-os._exit(0)
-""",
-        NUMBA_NUM_THREADS="3",
-    )
-    assert told == [{"said": ""}, {"status": status}]
+    program = NUMBA.format(layer="omp") + "\nwork()\ntell(said=stillness.obstacle())\nos._exit(0)"
+    told = played(program, NUMBA_NUM_THREADS="3")
+    assert told == [{"said": "numba's OpenMP layer has run, which may end a fork on purpose"}]
 
 
 OBSTACLES = {
@@ -344,4 +324,13 @@ os._exit(0)
 """
     )
     assert told[0]["before"] >= 3
-    assert told[0]["after"] == 1
+    ends = "blas_thread_shutdown_" in _exported("openblas")  # newer ones end their threads at the fork alone
+    assert told[0]["after"] == (1 if ends else 2)
+
+
+def _exported(name: str) -> str:
+    """Return all bytes of numpy's own copy of a library that could be names of functions."""
+    import numpy as np
+
+    folder = Path(np.__file__).parent.parent / "numpy.libs"
+    return " ".join(one.read_bytes().decode("latin-1") for one in folder.glob(f"*{name}*"))
