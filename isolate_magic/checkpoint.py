@@ -119,7 +119,7 @@ class Saved:
             path: where it is.
             key: the one that it was saved with.
             name: of the new companion.
-            **options: as for `Companion`: `policy`, `preload`, `env`, `traced`.
+            **options: as for `Companion`: `policy`, `preload`, `env`, `traced`, `snapshots`.
 
         Returns:
             the companion; `restored` tells what is bound in it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,10 +24,8 @@ from isolate_magic.output import Sink
 from isolate_magic.policy import Policy
 from isolate_magic.process import Process
 from isolate_magic.report import CrashReport
-from isolate_magic.rewinding import Rewinding
+from isolate_magic.rewinding import NAME, Rewinding
 from isolate_magic.snapshots import Snapshots
-
-_NAME = re.compile(r"[\w.-]{1,60}")
 
 
 class Companion(Observed, Asked, Rewinding, Saved):
@@ -66,7 +63,7 @@ class Companion(Observed, Asked, Rewinding, Saved):
         traced: bool = False,
         snapshots: str | None = None,
     ) -> None:
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name for a companion: 1 to 60 letters, digits, '_', '.', '-'")
         if isinstance(preload, str):
             raise TypeError(f"preload is a list of module names; did you mean [{preload!r}]?")
@@ -244,7 +241,7 @@ class Companion(Observed, Asked, Rewinding, Saved):
         self.background.wait()
         process = self._living()
         frontend.current.settle(process)
-        title = f"cell In[{number}]" if number else "a cell"
+        title, moment = (f"Cell In[{number}]", f"cell In[{number}]") if number else ("a cell", "a cell")
         self._prompt = prompt = number or self._prompt + 1
 
         def run_in(process: Process) -> Any:
@@ -252,18 +249,16 @@ class Companion(Observed, Asked, Rewinding, Saved):
             if push:
                 process.talk.ask("push", dict(push))
             process.remember(prompt, source, lines_before)
-            return execute(
-                process, _capital(title), (source, prompt, lines_before, silent, request), timeout, sink
-            )
+            return execute(process, title, (source, prompt, lines_before, silent, request), timeout, sink)
 
         if dry:
             with self.snapshots.scout(process, self._scout) as scout:
                 return _left(run_in(scout))
-        self.snapshots.before(process, f"before {title}")
+        self.snapshots.before(process, f"before {moment}")
         try:
             return run_in(process)
         finally:
-            self.snapshots.after(process, f"after {title}")
+            self.snapshots.after(process, f"after {moment}")
 
     def submit(
         self,
@@ -347,10 +342,6 @@ def _left(value: Any) -> Any:
         return copied(value, pickles=False)
     except TransferError:
         return None
-
-
-def _capital(title: str) -> str:
-    return title.replace("cell In", "Cell In")
 
 
 def _close_all() -> None:

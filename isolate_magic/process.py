@@ -37,7 +37,7 @@ from isolate_magic.protection import Protection
 from isolate_magic.ration import tidy
 from isolate_magic.report import CrashReport
 from isolate_magic.seen import Seen
-from isolate_magic.watch import watch
+from isolate_magic.watch import readable, watch
 
 _REASON = 2000  # characters, some of which may be the companion's
 _LAST_WORDS = 1.0  # seconds for the Python stack of who hangs and is killed; on an idle machine it takes 1 ms
@@ -196,7 +196,7 @@ class Process:
             with self._lock:  # not held for longer: whoever waits for the stack needs it too
                 fd = os.dup(self.pidfd) if self.pidfd >= 0 else -1
             if fd >= 0:
-                _ended(fd, _LAST_WORDS + 10.0)
+                readable(fd, _LAST_WORDS + 10.0)
                 os.close(fd)
         self.talk.find_death()
 
@@ -211,7 +211,7 @@ class Process:
     def dead(self, seconds: float) -> bool:
         """Return whether the process has ended, or does within so many seconds."""
         with self._lock:
-            return self.pidfd < 0 or _ended(self.pidfd, seconds)
+            return self.pidfd < 0 or readable(self.pidfd, seconds)
 
     def _signal(self, number: int) -> None:
         with self._lock:
@@ -270,9 +270,9 @@ class Process:
         with self._lock:
             if self.report is not None or self.pidfd < 0:
                 return
-            if not _ended(self.pidfd, 1.0):
+            if not readable(self.pidfd, 1.0):
                 self.kill("protocol", "protocol error: it closed its channel and lived on")
-                _ended(self.pidfd, 10.0)
+                readable(self.pidfd, 10.0)
             if self.lane is None or self.scout:  # else its supervisor does, and may have collected it
                 try:
                     os.killpg(self.pid, signal.SIGKILL)  # what it has started; the zombie still holds the pid
@@ -362,10 +362,3 @@ class Process:
             self.talk.door.close()
             if self.lane is not None and not self.lasting:
                 self.lane.close()
-
-
-def _ended(pidfd: int, seconds: float) -> bool:
-    """Wait for the end of a process for so many seconds; return whether it has come."""
-    end = select.poll()
-    end.register(pidfd, select.POLLIN)
-    return bool(end.poll(seconds * 1000))

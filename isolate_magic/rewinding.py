@@ -16,7 +16,8 @@ from isolate_magic.report import CrashReport
 from isolate_magic.snapshot import Snapshot
 from isolate_magic.snapshots import NO_WAY_BACK, Snapshots
 
-_NAME = re.compile(r"[\w.-]{1,60}")
+NAME = re.compile(r"[\w.-]{1,60}")
+"""What a companion, and a snapshot, may be called."""
 
 
 class Rewinding:
@@ -55,7 +56,7 @@ class Rewinding:
         ...     companion.run("x")
         [1]
         """
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name for a snapshot: 1 to 60 letters, digits, '_', '.', '-'")
         return self.snapshots.keep(self._living(), name)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import array
 import os
-import select
 import signal
 import socket
 import struct
@@ -21,6 +20,7 @@ from isolate_magic.birth import Ends, open_ends
 from isolate_magic.errors import StartError
 from isolate_magic.link.descriptors import refuse
 from isolate_magic.ration import tidy
+from isolate_magic.watch import readable
 
 _PATIENCE = 5.0  # seconds for a fork to say that it is there; it takes some milliseconds
 _CREDENTIALS = struct.Struct("iII")
@@ -60,8 +60,15 @@ class Snapshot:
         self.token, self.dialer, self.lane = process.token, process.dialer, process.lane
         self.scratch, self.plan, self.told = process.scratch, process.plan, process.walls
 
-    def meet(self) -> None:
-        """Find out which process it is; raises StartError where it does not come."""
+    def meet(self, undo: ExitStack) -> None:
+        """Find out which process it is.
+
+        Args:
+            undo: lets go of it, should something fail.
+
+        Raises:
+            StartError: it does not come.
+        """
         self.pid = self._heard()
         if self.pid == self.process.pid:
             raise StartError("the companion itself answered for it")
@@ -69,6 +76,7 @@ class Snapshot:
             self.pidfd = os.pidfd_open(self.pid)
         except OSError as error:
             raise StartError(f"it has ended at once ({error.strerror})") from None
+        undo.callback(os.close, self.pidfd)
         self.ends.sock.send(b'{"do": "say"}')
         if self._heard() != self.pid:  # so the number was its own when the descriptor was made
             raise StartError("another process answered for it")
@@ -76,7 +84,7 @@ class Snapshot:
     def _heard(self) -> int:
         """Return the pid of who has said that it is there."""
         sock = self.ends.sock
-        if not _readable(sock.fileno(), _PATIENCE):
+        if not readable(sock.fileno(), _PATIENCE):
             raise StartError(f"it has not come within {_PATIENCE:g} s")
         said, beside, _, _ = sock.recvmsg(200, socket.CMSG_SPACE(_CREDENTIALS.size))
         for level, kind, content in beside:
@@ -86,7 +94,7 @@ class Snapshot:
 
     def alive(self) -> bool:
         """Return whether it is there to be woken."""
-        return not self.awake and self.pidfd >= 0 and not _readable(self.pidfd, 0)
+        return not self.awake and self.pidfd >= 0 and not readable(self.pidfd, 0)
 
     @property
     def memory(self) -> int | None:
@@ -111,12 +119,12 @@ class Snapshot:
             )
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", theirs))]
             self.ends.sock.sendmsg([b'{"do": "copy"}'], rights)
-            if not _readable(self.ends.sock.fileno(), _PATIENCE):
+            if not readable(self.ends.sock.fileno(), _PATIENCE):
                 raise StartError(f"the snapshot has not answered within {_PATIENCE:g} s")
             said = self.ends.sock.recv(200)
             if said:
                 raise StartError(f"no copy of the snapshot: {tidy(said.decode(errors='replace'))}")
-            made.meet()
+            made.meet(undo)
             undo.pop_all()
         return made
 
@@ -129,7 +137,7 @@ class Snapshot:
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             except ProcessLookupError:  # it has ended
                 pass
-            _readable(self.pidfd, _PATIENCE)
+            readable(self.pidfd, _PATIENCE)
             os.close(self.pidfd)
             self.pidfd = -1
         self.ends.close()
@@ -148,9 +156,3 @@ def listen(ends: Ends) -> None:
     """Let the kernel say who speaks on the channel, until it is a companion's."""
     refuse(ends.sock)
     ends.sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-
-
-def _readable(fd: int, seconds: float) -> bool:
-    found = select.poll()
-    found.register(fd, select.POLLIN)
-    return bool(found.poll(seconds * 1000))

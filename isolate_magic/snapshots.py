@@ -6,14 +6,15 @@ next. Those with a name stay until they are dropped. All of them end with the co
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from isolate_magic import fence
+import psutil
+
+from isolate_magic import fence, tree
 from isolate_magic.birth import open_ends
 from isolate_magic.crew import Crew
 from isolate_magic.defaults import defaults
@@ -32,7 +33,6 @@ CREDIT = 0.25
 NO_WAY_BACK = ("stop", "cpu", "disk")
 """Deaths after which the next process starts afresh: what the limit counts is used up in the snapshot too."""
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _crew = Crew("isolate_magic-snapshots", 1)
 _FAULT = 2e-6  # seconds that it takes to copy a page which is written to for the first time, about
 
@@ -131,8 +131,8 @@ class Snapshots:
                 f"they have cost more than {SHARE:.0%} of the time lately; the next one is taken in "
                 f"{-self._credit / SHARE:.1f} s"
             )
-        held, free = _held(process.pid), _available()
-        if free is not None and held > free:
+        held, free = tree.held(process.pid), psutil.virtual_memory().available
+        if held > free:
             raise SnapshotError(
                 f"the companion holds {held / 2**30:.2f} GiB, and only {free / 2**30:.2f} GiB are free "
                 "for what of it may change"
@@ -140,7 +140,7 @@ class Snapshots:
 
     def _copied(self, pid: int) -> int:
         """Return how many pages the process was given since the last look: about those that were shared."""
-        before, self._faults = self._faults, (pid, _faults(pid))
+        before, self._faults = self._faults, (pid, tree.faults(pid))
         return self._faults[1] - before[1] if before[0] == pid else 0
 
     def _take(self, process: Any, name: str, moment: str) -> Snapshot:
@@ -161,21 +161,18 @@ class Snapshots:
                 raise SnapshotError(f"no descriptors are left ({error.strerror})") from None
             listen(ends)
             made = Snapshot(process, ends, name, moment)
+            undo.callback(self._tell, process, 0)
             self._tell(process, 2)
             try:
                 mark = self._forked(process, theirs, made)
                 lent.close()
-                made.meet()
+                made.meet(undo)
                 if process.lane is None:
                     process.zygote.adopt(made.pid)
             except (StartError, OSError) as error:
-                self._tell(process, 0)
                 if not process.trusted:  # which would hold us up like this before each cell
                     raise process.talk.break_off(f"a snapshot that is none ({error})") from None
                 raise SnapshotError(str(error)) from None
-            except BaseException:  # border: an interrupt, or the companion has died
-                self._tell(process, 0)
-                raise
             undo.pop_all()
         made.mark, made.lent = mark, talk.lent.copy()
         made.cost = time.perf_counter() - started
@@ -193,7 +190,6 @@ class Snapshots:
         made.number = next(talk.numbers)
         told = talk.call(talk.service, "freeze", (tokens,), {}, made.number)
         if type(told) is str:
-            self._tell(process, 0)
             raise SnapshotError(tidy(told, 500) if not process.trusted else told)
         if type(told) is not int:
             raise talk.break_off("it took a snapshot that is none")
@@ -360,32 +356,3 @@ def _mode(mode: str) -> str:
     if mode not in MODES:
         raise ValueError(f"snapshots are {' or '.join(map(repr, MODES))}, not {mode!r}")
     return mode
-
-
-def _faults(pid: int) -> int:
-    """Return how many pages a process has been given so far (proc_pid_stat(5), minflt)."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            text = stat.read()
-        return int(text[text.rindex(b")") + 2 :].split(None, 8)[7])
-    except OSError:  # it has ended
-        return 0
-
-
-def _held(pid: int) -> int:
-    """Return the bytes of memory that a process holds beside files (proc_pid_statm(5))."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as statm:
-            _, resident, shared = map(int, statm.read().split()[:3])
-    except OSError:  # it has ended
-        return 0
-    return (resident - shared) * _PAGE
-
-
-def _available() -> int | None:
-    """Return the bytes of memory that are free, or would soon be (proc_meminfo(5)); None if hidden."""
-    with open("/proc/meminfo", "rb") as info:
-        for line in info:
-            if line.startswith(b"MemAvailable:"):
-                return int(line.split()[1]) << 10
-    return None

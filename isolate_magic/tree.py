@@ -14,6 +14,7 @@ from typing import NamedTuple
 import psutil
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _READ = 1 << 14
 _FULL = (
     1 << 12
@@ -111,10 +112,25 @@ def _living(pid: int) -> tuple[str, dict[bytes, int]]:
 
 def seconds(pid: int) -> float:
     """Return the processor time of a process, and of those that it has started and waited for."""
+    return sum(map(int, _stat(pid)[11:15])) / _TICKS
+
+
+def faults(pid: int) -> int:
+    """Return how many pages a process has been given so far without a disk; 0 if it is gone."""
+    return sum(map(int, _stat(pid)[7:8]))
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Return the fields of proc_pid_stat(5) from `state` on; none if it is gone."""
     text = _text(f"{pid}/stat")
-    # From the last parenthesis on: the name before it may hold anything (proc_pid_stat(5)).
-    fields = text[text.rfind(b")") + 2 :].split(None, 15) if text else []
-    return sum(map(int, fields[11:15])) / _TICKS
+    # From the last parenthesis on: the name before it may hold anything.
+    return text[text.rfind(b")") + 2 :].split(None, 15) if text else []
+
+
+def held(pid: int) -> int:
+    """Return the bytes of memory that a process holds beside files (proc_pid_statm(5)); 0 if it is gone."""
+    sizes = [int(size) for size in (_text(f"{pid}/statm") or b"0 0 0").split()]
+    return (sizes[1] - sizes[2]) * _PAGE
 
 
 def io(pid: int) -> Io | None:

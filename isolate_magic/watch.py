@@ -18,6 +18,13 @@ from itertools import count
 _log = logging.getLogger(__name__)
 
 
+def readable(fd: int, seconds: float) -> bool:
+    """Wait until a descriptor can be read, a pidfd until its process has ended; return whether it can."""
+    found = select.poll()
+    found.register(fd, select.POLLIN)
+    return bool(found.poll(seconds * 1000))
+
+
 class Alarm:
     """Call a function at a time, unless it is cancelled before."""
 

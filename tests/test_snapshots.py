@@ -20,6 +20,7 @@ from isolate_magic import (
     ProcessTerminationError,
     SnapshotError,
     StaleProxyError,
+    StartError,
     TimeoutExceeded,
     isproxy,
     snapshots,
@@ -381,7 +382,7 @@ def test_a_call_within_a_call_takes_none(saved: Companion) -> None:
 
 
 def test_where_memory_is_scarce_there_is_none(saved: Companion, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "_available", lambda: 1000)
+    monkeypatch.setattr(snapshots.tree, "held", lambda _pid: 1 << 60)
     saved.run("x = 1")
     assert "are free for what of it may change" in saved.snapshots.why_not
 
@@ -458,3 +459,27 @@ def test_a_snapshot_that_died_too_means_a_fresh_start(
         os.kill(one.pid, signal.SIGKILL)
     until(lambda: not saved.snapshots.all())
     assert not crash(saved, SEGFAULT).report.rewound or saved.run("1") == 1
+
+
+def test_a_snapshot_that_cannot_be_adopted_leaves_nothing(
+    saved: Companion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert saved._process is not None
+    zygote = saved._process.zygote
+    monkeypatch.setattr(zygote, "adopt", _no_child)
+    with pytest.raises(SnapshotError, match="no child"):
+        saved.snapshot("one")
+    before = descriptors(os.getpid())
+    for _ in range(5):
+        with pytest.raises(SnapshotError, match="no child"):
+            saved.snapshot("one")
+    assert descriptors(os.getpid()) == before
+    monkeypatch.undo()
+    assert saved.snapshot(
+        "one"
+    ).alive()  # and the zygote, which is asked again, collects those that have ended
+    assert len(children(zygote.pid, saved.name)) == 2
+
+
+def _no_child(_pid: int, _of: int = 0) -> None:
+    raise StartError("no child")

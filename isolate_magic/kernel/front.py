@@ -1,7 +1,7 @@
 """The front of the isolated kernel: it speaks with Jupyter, and a companion does the work (host).
 
 No code of the user's runs in this process, so no cell can end it. A cell whose companion dies shows the crash
-report as its error, and the next cell has a new companion.
+report as its error, and the next cell finds everything as it was before that one.
 """
 
 from __future__ import annotations
