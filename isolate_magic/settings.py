@@ -20,6 +20,16 @@ ENVIRONMENT = (
 )  # fmt: skip
 """Names of the variables that a companion sees by default; passwords and tokens are not among them."""
 
+DEFAULTS = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "OPENBLAS_THREAD_TIMEOUT": "22",
+}
+"""Variables that a companion has where its user sets none.
+
+After each use the threads of OpenBLAS 0.3.34 spin for 2^28 cycles, a tenth of a second, in which no snapshot
+can be taken; with 22 they do so for 2^22, some 2 ms (driver/others/blas_server.c of OpenBLAS).
+"""
+
 _HIGHEST_CPU = 8191
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([1-9][0-9]{0,4})")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")

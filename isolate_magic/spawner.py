@@ -24,7 +24,7 @@ from typing import Any
 
 from isolate_magic.errors import ConfinementError, StartError
 from isolate_magic.link import bulk, descriptors
-from isolate_magic.settings import ENVIRONMENT
+from isolate_magic.settings import DEFAULTS, ENVIRONMENT
 
 _LIMIT = 1 << 20
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
@@ -265,7 +265,7 @@ def _copies(pid: int, told: dict[str, Any]) -> str:
 
 
 def allowed(environ: Mapping[str, str], names: Iterable[str] | None = None) -> dict[str, str]:
-    """Return the environment variables that a companion may see, with matplotlib set to inline.
+    """Return a companion's environment variables: the allowed ones, and `DEFAULTS` where they are silent.
 
     Args:
         environ: all variables.
@@ -275,7 +275,7 @@ def allowed(environ: Mapping[str, str], names: Iterable[str] | None = None) -> d
     seen = {
         name: text for name, text in environ.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)
     }
-    return {"MPLBACKEND": "module://matplotlib_inline.backend_inline"} | seen
+    return DEFAULTS | seen
 
 
 _zygotes: dict[tuple[Any, ...], Zygote] = {}

@@ -365,6 +365,16 @@ def test_a_thread_is_a_reason_that_is_told(saved: Companion) -> None:
     assert saved.snapshots.why_not == ""
 
 
+def test_it_is_taken_right_after_the_processors_were_at_work(saved: Companion) -> None:
+    """As *Run all* does: the threads of OpenBLAS spin for a tenth of a second where nobody tells them not to."""
+    pytest.importorskip("numpy")
+    saved.run("import numpy; a = numpy.ones((600, 600)); kept = 0")
+    for _ in range(5):
+        saved.run("a @ a; kept += 1")
+    crash(saved)
+    assert saved.run("kept") == 5
+
+
 def test_where_one_process_is_allowed_there_is_none() -> None:
     policy = Policy(name="alone", processes=1)
     with Companion("alone", policy=policy, snapshots="auto") as made:

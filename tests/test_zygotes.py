@@ -93,6 +93,16 @@ def test_secrets_of_the_environment_reach_neither_zygote_nor_companion(
         assert "canary-5471" not in found
 
 
+def test_openblas_spins_for_as_long_as_its_user_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = "import os; os.environ['OPENBLAS_THREAD_TIMEOUT']"
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
+    with Companion("short") as companion:
+        assert companion.run(ask) == "22"
+    monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "26")
+    with Companion("long") as companion:
+        assert companion.run(ask) == "26"
+
+
 def test_each_companion_draws_its_own_random_numbers() -> None:
     drawn = []
     code = "import random, numpy, uuid; (random.random(), float(numpy.random.rand()), str(uuid.uuid4()))"

@@ -21,12 +21,14 @@ from isolate_magic.child.libraries import Libraries, function
 
 _HARD = 2  # omp_pause_hard of OpenMP 5.0
 _NOT_INITIALIZED = 3  # CUDA_ERROR_NOT_INITIALIZED
-_PATIENCE = 0.02  # seconds for threads that work or spin just now; those of OpenBLAS 0.3.30 spin for longer
+_PATIENCE = 0.02  # seconds for threads that work or spin just now
 _STEP = 0.0005
 
 _OPENMP = re.compile(r"lib(gomp|omp|iomp5)[-.]")
 _OPENBLAS = re.compile(r"lib(scipy_)?openblas")
-_MENDED = re.compile(r"(libarrow|lib(?:scipy_)?openblas(?:64_)?|pypocketfft|workqueue|libtorch_cpu|cv2)[-.]")
+_MENDED = re.compile(
+    r"(libarrow|lib(?:scipy_)?openblas(?:64_)?|pypocketfft|pyduccfft|workqueue|libtorch_cpu|cv2)[-.]"
+)
 """Libraries that know about forks: they start their threads anew in a copy, or do without."""
 _HARMLESS = frozenset({("tqdm._monitor", "TMonitor")})
 """Python's threads that nobody waits for, as long as they sleep."""

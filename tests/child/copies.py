@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from isolate_magic.settings import DEFAULTS
+
 _ROOT = Path(__file__).parents[2]
 
 _SCENE = """
@@ -43,16 +45,7 @@ sys.excepthook = failed
 
 _WORK = """
 work()
-def obstacle():
-    # Look again for as long as threads of a newer OpenBLAS spin, which they do for a tenth of a second.
-    import time
-    until = time.monotonic() + 2
-    while "at work" in (found := stillness.obstacle()) and time.monotonic() < until:
-        time.sleep(0.02)
-    return found
-
-
-said = obstacle()
+said = stillness.obstacle()
 tell(who="original", obstacle=said)
 if not said:
     stillness.rest()
@@ -63,13 +56,13 @@ if not said:
         die()
     work()
     work()
-    tell(who="copy", obstacle=obstacle())
+    tell(who="copy", obstacle=stillness.obstacle())
     stillness.rest()
     if not asleep():
         work()
         die()
     work()
-    tell(who="copy of the copy", obstacle=obstacle())
+    tell(who="copy of the copy", obstacle=stillness.obstacle())
 os._exit(0)
 """
 
@@ -89,7 +82,7 @@ def _played(script: str, seconds: float, environment: dict[str, str]) -> list[di
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(_ROOT), **environment},
+        env={**DEFAULTS, **os.environ, "PYTHONPATH": str(_ROOT), **environment},
     )
     try:
         said, _ = process.communicate(timeout=seconds)  # the pipe ends with the last copy
