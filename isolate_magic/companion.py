@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from isolate_magic import bulletin, following, frontend, output, progress, registry, rules, spawner
+from isolate_magic import bulletin, farewell, following, frontend, output, progress, registry, rules, spawner
 from isolate_magic.aio import Aio
 from isolate_magic.amendment import Amendment, amend
 from isolate_magic.asked import Asked
@@ -26,6 +27,8 @@ from isolate_magic.process import Process
 from isolate_magic.report import CrashReport
 from isolate_magic.rewinding import NAME, Rewinding
 from isolate_magic.snapshots import Snapshots
+
+_AT_THE_END = 5.0  # seconds for all companions together to leave when the session ends
 
 
 class Companion(Observed, Asked, Rewinding, Saved):
@@ -114,13 +117,24 @@ class Companion(Observed, Asked, Rewinding, Saved):
             return self.start()
 
     def stop(self) -> None:
-        """End the process; harmless if there is none. The next use starts a new one."""
+        """End the process; harmless if there is none. The next use starts a new one.
+
+        An idle companion ends as a Python session does: what it has registered with `atexit` runs, open files
+        are written and closed. It is given two seconds for that. One that is at work is killed at once.
+        """
+        self._stop(farewell.SECONDS)
+
+    def _stop(self, seconds: float) -> None:
         with self._lock:
             self.snapshots.discard()
             process = self._alive()
-            if process is not None:
+            if process is None:
+                return
+            try:
+                farewell.bid(process, seconds)
+            finally:
                 with Postponed():
-                    process.end("stop", "it was stopped")
+                    process.end("stop", farewell.REASON)
 
     def kill(self) -> None:
         """Kill the process, whatever it is doing, with a crash report that tells where it was.
@@ -136,7 +150,10 @@ class Companion(Observed, Asked, Rewinding, Saved):
 
     def close(self) -> None:
         """Stop for good and free the name."""
-        self.stop()
+        self._close(farewell.SECONDS)
+
+    def _close(self, seconds: float) -> None:
+        self._stop(seconds)
         self.closed = True
         registry.remove(self.name, self)
         bulletin.finish(self)
@@ -259,6 +276,8 @@ class Companion(Observed, Asked, Rewinding, Saved):
             return run_in(process)
         finally:
             self.snapshots.after(process, f"after {moment}")
+            if process.output.leaving:  # the cell has said `exit`
+                self.stop()
 
     def submit(
         self,
@@ -345,8 +364,9 @@ def _left(value: Any) -> Any:
 
 
 def _close_all() -> None:
+    end = time.monotonic() + _AT_THE_END
     for companion in registry.registered().values():
-        companion.close()
+        companion._close(min(farewell.SECONDS, max(0.0, end - time.monotonic())))
 
 
 def _leave_all() -> None:

@@ -175,6 +175,7 @@ class Output:
 
     Attributes:
         cells: the cells under way, the innermost last.
+        leaving: whether a cell has said `exit`.
     """
 
     def __init__(self, token: bytes, out: int, err: int) -> None:
@@ -185,6 +186,7 @@ class Output:
             int, tuple[str, bytes]
         ] = {}  # as they came: read, they may be twenty times as large
         self.cells: list[Source] = []
+        self.leaving = False
         self.gate: Gate | None = None
         self.relay: Callable[[str, dict[str, Any]], None] | None = None  # takes what comms say
         self.aside: Sink | None = None  # in place of `sink`, for what answers a message of the notebook
@@ -277,6 +279,9 @@ class Output:
         self._message(kind, json.loads(content))
 
     def _message(self, kind: str, content: dict[str, Any]) -> None:
+        if kind == "leave":
+            self.leaving = True
+            return
         try:
             if self.relay is not None and kind.startswith("comm_"):
                 self.relay(kind, content)

@@ -86,6 +86,7 @@ class Process:
         self.report: CrashReport | None = None
         self.cells: dict[int, tuple[str, int]] = {}
         self.why: tuple[str, str] | None = None
+        self.dismissed = False  # whether it was asked to end itself
         self.told = False  # whether the user knows of its death, and need not be told at the next use
         self.started = time.monotonic()
         self.looking = False
@@ -165,14 +166,22 @@ class Process:
             reason: the text of the report.
             hanging: whether it is left the time to write its Python stack, which a hanging process can.
         """
-        with self._lock:
-            if self.why is None:
-                self.why = (kind, reason if self.trusted else tidy(reason, _REASON))
+        self._note_why(kind, reason)
         if hanging:
             self._signal(DUMP_SIGNAL)
             self._await_stack(time.monotonic() + _LAST_WORDS, "")
         else:
             self._signal(signal.SIGKILL)
+
+    def dismiss(self, kind: str, reason: str) -> None:
+        """Note why it is asked to end itself: however it does that, this is the reason."""
+        self._note_why(kind, reason)
+        self.dismissed = True
+
+    def _note_why(self, kind: str, reason: str) -> None:
+        with self._lock:
+            if self.why is None:
+                self.why = (kind, reason if self.trusted else tidy(reason, _REASON))
 
     def _await_stack(self, deadline: float, before: str) -> None:
         """Kill the process as soon as its Python stack is there and does not grow."""
@@ -302,7 +311,9 @@ class Process:
         struck = ended.get("why")
         if name == _DUMP and self.why is not None:  # it was so young that it did not know the signal
             name = "SIGKILL"
-        if struck:
+        if self.dismissed and self.why is not None:
+            kind, reason = self.why
+        elif struck:
             kind, reason = struck["kind"], struck["reason"]
         elif name == "SIGKILL" and self.why is not None:
             kind, reason = self.why

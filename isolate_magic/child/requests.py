@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from jupyter_client.jsonutil import json_default
 
 from isolate_magic.child import comms
 from isolate_magic.child import kernel as kernels
 from isolate_magic.child.faults import CellError
+from isolate_magic.child.leaving import leave
 
 
 class Requests:
@@ -18,11 +19,9 @@ class Requests:
 
     Attributes:
         kernel: the kernel of this companion.
-        leaving: whether a cell has said `exit`.
     """
 
     kernel: Any
-    leaving: bool
     _begun = False
 
     def fulfil(self, code: str, number: int, request: str) -> str:
@@ -45,7 +44,6 @@ class Requests:
         session.error, session.hide_result = None, False
         kernels.count_to(shell, number)
         reply = kernels.finish(self.kernel.do_execute(code, **json.loads(request)))
-        self.leaving = bool(shell.exit_now)
         result, shell.outcome, shell.last_execution_result = shell.outcome, None, None
         error = result.error_before_exec or result.error_in_exec
         if isinstance(error, KeyboardInterrupt):
@@ -57,6 +55,10 @@ class Requests:
         """Return the JSON of two things: whether a cell is whole, and how far its next line is indented."""
         status, indent = self.kernel.shell.input_transformer_manager.check_complete(code)
         return json.dumps([status, indent])
+
+    def leave(self) -> NoReturn:
+        """End this process in good order; see `isolate_magic.child.leaving`."""
+        leave(self.kernel.shell.user_ns)
 
     def comm(self, number: int, kind: str, message: str, buffers: Any) -> Any:
         """Serve a comm message of the notebook; see `isolate_magic.child.comms`."""

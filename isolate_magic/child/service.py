@@ -51,7 +51,6 @@ class Service(Keeping, Requests):
         self.kernel = kernel
         self.shell = kernel.shell
         self.described: dict[type, KeysView[str] | set[str]] = {}  # the names that each class had then
-        self.leaving = False  # whether a cell has said `exit`
         self.named: list[str] = []  # what the host knows of the names in the cells
 
     # ------------------------------------------------------------ snapshots
@@ -75,7 +74,9 @@ class Service(Keeping, Requests):
         if request:
             return self.fulfil(code, number, request)
         result = kernels.run_cell(self.kernel, code, number, lines_before, silent)
-        self.leaving = bool(self.shell.exit_now)
+        if self.shell.exit_now:
+            self.shell.exit_now = False
+            self.kernel.session.publish("leave", b"{}")  # the host asks us to, once it has this reply
         error = result.error_before_exec or result.error_in_exec
         if error is not None:
             shown = self.kernel.session.error

@@ -192,8 +192,6 @@ class Serving(Peer):
         self.active.pop()
         if self.due:
             self.due.discard(number)
-        if self.service.leaving and not self.active:
-            os._exit(0)
 
     def _waits_for_rest(self, frame: Any) -> bool:
         """Tell whether a request is a widget's, which is no affair of a cell that waits for the host.

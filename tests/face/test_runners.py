@@ -56,7 +56,7 @@ def test_nbclient_stops_at_an_error_and_saves_the_companions_traceback(tmp_path:
         client.execute()
     except nbclient.exceptions.CellExecutionError as error:
         assert error.ename == "ZeroDivisionError"
-    assert made.cells[1].outputs[0].ename == "ZeroDivisionError"
+    assert made.cells[1].outputs[-1].ename == "ZeroDivisionError"
     assert not made.cells[2].outputs
 
 

@@ -106,7 +106,9 @@ def test_exit_makes_the_next_cell_find_everything_new(kernel: Kernel) -> None:
     said = kernel.run("exit")
     assert said.status == "ok"
     assert said.reply["payload"] == [{"source": "ask_exit", "keepkernel": False}]
-    assert "not defined" in kernel.run("kept").error
+    after = kernel.run("kept")
+    assert "not defined" in after.error
+    assert after.stream("stderr") == ""  # it was no crash
 
 
 @pytest.mark.usefixtures("front")
@@ -234,6 +236,25 @@ def test_shutdown_ends_all_also_while_a_cell_runs(tmp_path: Path) -> None:
     kernel.client.shutdown()
     until(lambda: gone(processes), 20)
     kernel.close()
+
+
+@pytest.mark.usefixtures("front")
+def test_exit_writes_open_files(kernel: Kernel, tmp_path: Path) -> None:
+    kernel.run(f"f = open({str(tmp_path / 'file')!r}, 'w'); f.write('kept')")
+    kernel.run("exit")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_shutdown_writes_open_files_and_runs_what_was_registered_with_atexit(tmp_path: Path) -> None:
+    """As at the end of `jupyter nbconvert --execute`."""
+    kernel = Kernel(name="isolated")
+    kernel.run(f"f = open({str(tmp_path / 'file')!r}, 'w'); f.write('kept')")
+    kernel.run(f"import atexit; atexit.register(lambda: open({str(tmp_path / 'said')!r}, 'w').write('bye'))")
+    kernel.client.stop_channels()
+    kernel.manager.shutdown_kernel()
+    kernel.close()
+    assert (tmp_path / "file").read_text() == "kept"
+    assert (tmp_path / "said").read_text() == "bye"
 
 
 def test_a_restart_forgets_everything() -> None:
