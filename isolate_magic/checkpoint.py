@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _PIECE = 16 * CHUNK
 _Path = str | os.PathLike[str]
 _Key = str | bytes | None
+_READ = "read; nothing was loaded"
+_WRITTEN = "written; what stood there before is as it was"
 
 
 class Saved:
@@ -72,18 +74,24 @@ class Saved:
         """
         __tracebackhide__ = True
         keys.derivation(key)
+        process, place, free = self._ready_to_save(path)
+        with _complaints(place, _WRITTEN):
+            return _save(process, place, key, free)
+
+    def _ready_to_save(self, path: _Path) -> tuple[Process, str, int]:
+        """Return the process, the absolute path, and the free bytes there; raise as `checkpoint`."""
         keys.check_installed()
         place = os.path.abspath(os.fspath(path))
-        with _complaints(place, "written; what stood there before is as it was"):
+        with _complaints(place, _WRITTEN):
             if os.path.isdir(place):
                 raise IsADirectoryError(0, "it is a folder")
             free = shutil.disk_usage(os.path.dirname(place)).free
-            process = self._alive()
-            if process is None:  # a new one would hold nothing, and that would take the place of the old file
-                raise CheckpointError(
-                    f"companion {self.name!r} does not run, so it holds nothing; nothing was written"
-                )
-            return _save(process, place, key, free)
+        process = self._alive()
+        if process is None:  # a new one would hold nothing, and that would take the place of the old file
+            raise CheckpointError(
+                f"companion {self.name!r} does not run, so it holds nothing; nothing was written"
+            )
+        return process, place, free
 
     def resume(self, path: _Path, *, key: _Key = None) -> Checkpoint:
         """Bind here what a checkpoint holds, beside what is bound already; all of it at once.
@@ -165,13 +173,27 @@ def _complaints(path: str, what: str) -> Iterator[None]:
         raise CheckpointError(f"{path} cannot be {what}: {error.strerror or error}") from error
 
 
+def wants_passphrase(path: str) -> bool:
+    """Return whether a file says that it was saved with a passphrase, not with 32 bytes.
+
+    Raises:
+        CheckpointError: it cannot be read, or is no checkpoint.
+        NotSupported: the extra is not installed.
+    """
+    with _complaints(path, _READ):
+        reader = Reader(path)
+        reader.close()
+        return reader.passphrase
+
+
 @contextmanager
 def _opened(path: _Path, key: _Key) -> Iterator[tuple[Reader, Contents]]:
     """Open a file and read what it says of itself; nothing has been loaded by then."""
-    with _complaints(os.fspath(path), "read; nothing was loaded"):
-        reader = Reader(os.fspath(path), key)
+    keys.derivation(key)
+    with _complaints(os.fspath(path), _READ):
+        reader = Reader(os.fspath(path))
         try:
-            found = inventory.decoded(reader.contents)
+            found = inventory.decoded(reader.open(key))
             inventory.check_python(found)
             yield reader, found
         finally:

@@ -75,6 +75,11 @@ def derivation(key: object) -> Derivation:
     return Derivation()
 
 
+def from_passphrase(packed: bytes) -> bool:
+    """Return whether the beginning of a file says that its key is a passphrase."""
+    return Derivation(*_DERIVATION.unpack(packed)).scrypt == 1
+
+
 def read(key: object, packed: bytes) -> Derivation:
     """Return how the key of a file comes about, as its beginning says, which nobody has vouched for yet.
 

@@ -125,45 +125,57 @@ class Reader:
 
     Args:
         path: where it is.
-        key: the user's key.
 
     Attributes:
-        contents: what the file says of itself.
         size: of the file, in bytes.
+        passphrase: whether its key is one, as its beginning says, which nobody has vouched for yet.
 
     Raises:
-        CheckpointError: it is no checkpoint, or not one of this key.
+        CheckpointError: it is no checkpoint.
+        NotSupported: the extra is not installed.
         OSError: it cannot be read.
     """
 
-    def __init__(self, path: str, key: Any) -> None:
-        keys.derivation(key)
+    def __init__(self, path: str) -> None:
         keys.check_installed()
         self._path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            self.contents = self._open(key)
+            self._head = self._begin()
         except BaseException:
             self.close()
             raise
+        self.passphrase = keys.from_passphrase(_HEAD.unpack(self._head)[2])
 
-    def _open(self, key: Any) -> bytes:
+    def _begin(self) -> bytes:
         about = os.fstat(self._fd)
         self.size = about.st_size
         head = self._take(_HEAD.size) if stat.S_ISREG(about.st_mode) else b""
         if len(head) < _HEAD.size or not head.startswith(_MAGIC):
             raise self._refused("is no checkpoint of isolate_magic")
-        _, version, packed, length, salt = _HEAD.unpack(head)
+        version = _HEAD.unpack(head)[1]
         if version != _FORMAT:
             raise self._refused(
                 f"says that it is of format {version}, and this isolate_magic reads {_FORMAT}: "
                 "another version has written it, or it was changed"
             )
+        return head
+
+    def open(self, key: Any) -> bytes:
+        """Return what the file says of itself.
+
+        Args:
+            key: the user's key.
+
+        Raises:
+            CheckpointError: it is not of this key, or was changed.
+        """
+        _, _, packed, length, salt = _HEAD.unpack(self._head)
         try:
             how = keys.read(key, packed)
         except CheckpointError as error:
             raise self._refused(f"cannot be opened: {error}") from None
-        own, check = keys.derive(key, how, salt, head)
+        own, check = keys.derive(key, how, salt, self._head)
         if not hmac.compare_digest(check, self._take(keys.CHECK)):
             raise self._refused(
                 "was saved with another key, or its first bytes were changed; which of the two cannot be told"

@@ -421,9 +421,9 @@ def refused(data: bytes, tmp_path: Path) -> str:
     place = tmp_path / "forged"
     place.write_bytes(data)
     with pytest.raises(CheckpointError) as caught:
-        reader = Reader(str(place), KEY)
+        reader = Reader(str(place))
         try:
-            length = sum(msgspec.json.decode(reader.contents)["sizes"])
+            length = sum(msgspec.json.decode(reader.open(KEY))["sizes"])
             for _ in reader.body(length):
                 pass
         finally:
@@ -574,8 +574,8 @@ def test_the_whole_file_is_loaded_and_leaves_its_mark(files: tuple[bytes, bytes,
 
 def rewritten(path: Path, **changes: object) -> None:
     """Write a checkpoint anew, under its key, with other contents."""
-    reader = Reader(str(path), KEY)
-    contents = msgspec.json.decode(reader.contents)
+    reader = Reader(str(path))
+    contents = msgspec.json.decode(reader.open(KEY))
     body = b"".join(reader.body(sum(contents["sizes"])))
     reader.close()
     writer = Writer(str(path), KEY, msgspec.json.encode(contents | changes))
@@ -604,8 +604,8 @@ def test_contents_that_make_no_sense_are_refused(
 ) -> None:
     companion.run("x = [1]")
     companion.checkpoint(path, key=KEY)
-    reader = Reader(str(path), KEY)
-    contents = msgspec.json.decode(reader.contents)
+    reader = Reader(str(path))
+    contents = msgspec.json.decode(reader.open(KEY))
     reader.close()
     writer = Writer(str(path), KEY, msgspec.json.encode(contents | changes))
     writer.finish()

@@ -224,7 +224,9 @@ def test_a_handler_of_the_users_own_is_called_and_kept(companion: Companion) -> 
         signal.signal(signal.SIGINT, before)
 
 
-def test_an_alarm_handler_that_raises_leaves_the_channel_in_step(companion: Companion, tmp_path: Path) -> None:
+def test_an_alarm_handler_that_raises_leaves_the_channel_in_step(
+    companion: Companion, tmp_path: Path
+) -> None:
     running = tmp_path / "running"  # not output: what is raised while that is shown is the sink's own trouble
 
     def ring(*_: object) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 from IPython.core.error import UsageError
 
+from isolate_magic.checkpoint import wants_passphrase
 from isolate_magic.companion import Companion
 from isolate_magic.errors import CheckpointError, NotSupported
 from isolate_magic.face import asking
 from isolate_magic.face.options import Option
 from isolate_magic.face.orders import POLICY, Command, Order, policy
-from isolate_magic.inventory import Checkpoint
-from isolate_magic.keys import KEY
+from isolate_magic.keys import KEY, derivation
 from isolate_magic.session import companions
 
 KEY_FILE = Option(
@@ -21,6 +22,7 @@ KEY_FILE = Option(
     "a file with the key, 32 bytes; a passphrase is asked for else",
     "FILE", "the file of a key, as in --key-file ~/checkpoint.key",
 )  # fmt: skip
+_T = TypeVar("_T")
 _TRUST = "It is loaded by running what is in it: restore only what you, or people you trust, have saved."
 
 
@@ -36,6 +38,7 @@ def _key(order: Order, prompt: str, again: str = "") -> str | bytes:
         return _key_in(os.path.expanduser(order.options.key_file))
     try:
         given = asking.ask(order.shell, prompt, True)
+        _done(lambda: derivation(given))
         if again and asking.ask(order.shell, again, True) != given:
             raise UsageError("the two passphrases differ; nothing was done")
     except NotSupported as error:
@@ -53,6 +56,7 @@ def _key_in(path: str) -> bytes:
 
 def _checkpoint(order: Order) -> None:
     path, companion = _path(order), order.existing()
+    _done(lambda: companion._ready_to_save(path))  # before anybody types a passphrase
     key = _key(order, f"Passphrase for {path}: ", "Again: ")
     print(_done(lambda: companion.checkpoint(path, key=key)))
 
@@ -65,22 +69,27 @@ def _restore(order: Order) -> None:
         raise UsageError(
             f"companion {name!r} has another policy; %isolate restore {path} -c NEW makes a new one"
         )
+    passphrase = _done(lambda: wants_passphrase(path))
+    if not passphrase and order.options.key_file is None:
+        raise UsageError(
+            f"{path} was saved with a key of {KEY} bytes, no passphrase: give --key-file; nothing was loaded"
+        )
     print(_TRUST)
     key = _key(order, f"Passphrase of {path}: ")
     if found is not None:
         print(_done(lambda: found.resume(path, key=key)))
         return
     try:
-        made: Any = _done(lambda: Companion.restore(path, key=key, name=name, policy=wanted))
+        made = _done(lambda: Companion.restore(path, key=key, name=name, policy=wanted))
     except ValueError as error:
         raise UsageError(str(error)) from None
     print(made.restored)
 
 
-def _done(do: Any) -> Companion | Checkpoint:
+def _done(do: Callable[[], _T]) -> _T:
     """Do it; what is refused is said without a traceback."""
     try:
-        return do()  # type: ignore[no-any-return]
+        return do()
     except (CheckpointError, NotSupported) as error:
         raise UsageError(str(error)) from None
 

@@ -93,6 +93,34 @@ def test_what_cannot_be_is_said_in_one_line(kernel: Kernel, line: str, says: str
     assert not Path("/nowhere").exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("checkpoint /nowhere/f", "cannot be written"),
+        ("checkpoint . ", "it is a folder"),
+        ("checkpoint f -c asleep", "does not run, so it holds nothing"),
+        ("restore nothing", "cannot be read; nothing was loaded: No such file"),
+        ("restore key", "is no checkpoint of isolate_magic"),
+        ("restore five", "was saved with a key of 32 bytes, no passphrase: give --key-file"),
+    ],
+)
+def test_nobody_types_a_passphrase_in_vain(kernel: Kernel, line: str, says: str) -> None:
+    kernel.run("%%isolated\nx = 5")
+    kernel.run("%isolate checkpoint five --key-file key")
+    kernel.run("%isolate start asleep")
+    kernel.run("%isolate stop asleep")
+    cell = kernel.run(f"%isolate {line}", allow_stdin=False)
+    assert cell.reply["ename"] == "UsageError"
+    assert says in cell.stream("stderr")
+
+
+def test_a_passphrase_that_is_too_short_is_not_asked_for_again(kernel: Kernel) -> None:
+    kernel.run("%%isolated\nx = 5")
+    cell, prompts = typing(kernel, "%isolate checkpoint six", "short")
+    assert len(prompts) == 1
+    assert "a passphrase of 5 characters is guessed" in cell.stream("stderr")
+
+
 def test_different_passphrases_write_nothing(kernel: Kernel) -> None:
     kernel.run("%%isolated\nx = 5")
     cell, _ = typing(kernel, "%isolate checkpoint three", "a long secret", "a long secre")
