@@ -9,11 +9,14 @@ from __future__ import annotations
 import array
 import ctypes
 import os
+import platform
 import re
 
 from isolate_magic.child.libraries import Libraries
 
 _TASKS = "/proc/self/task"
+_ARM = platform.machine() == "aarch64"
+_CALL = 8  # bytes before an address that may hold a call
 _DEPTH = 8192  # bytes of a stack; a sleeping worker is a few frames deep
 _TRANSPARENT = re.compile(r"(libc|libpthread|libstdc\+\+|libgcc_s|ld-linux-[\w-]+|linux-vdso|libc\+\+)[-.]")
 
@@ -58,9 +61,25 @@ def waits_in(number: str, libraries: Libraries) -> str | None:
     stack, counter = int(words[-2], 16), int(words[-1], 16)
     for address in (counter, *_stack(stack)):
         path = libraries.owner(address)
-        if path is not None and not _TRANSPARENT.match(os.path.basename(path)):
+        if path is None or _TRANSPARENT.match(os.path.basename(path)):
+            continue
+        if address == counter or (libraries.owner(address - _CALL) == path and _follows_call(address)):
             return "" if path == _python(libraries) else path
     return "?"
+
+
+def _follows_call(address: int) -> bool:
+    """Return whether a call lies right before an address in code; before a pointer to a function none does.
+
+    Intel's manual, volume 2, CALL: E8 with four bytes, or FF /2 with up to five more; Arm's: BL and BLR.
+    """
+    before = ctypes.string_at(address - _CALL, _CALL)
+    if _ARM:
+        word = int.from_bytes(before[4:], "little")
+        return word >> 26 == 0b100101 or word & 0xFFFFFC1F == 0xD63F0000
+    return before[3] == 0xE8 or any(
+        before[-length] == 0xFF and before[1 - length] >> 3 & 7 == 2 for length in range(2, 8)
+    )
 
 
 def _stack(start: int) -> array.array[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import shutil
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from child.copies import LIVED, played, worked
+
+from isolate_magic.child import strands
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="companions live on Linux")
 
@@ -253,6 +256,26 @@ void begin(void) { pthread_t t; pthread_create(&t, 0, wait_for_ever, 0); }
     )
     after = "a native thread does not survive a fork (my-pool, of libmine.so.3)"
     assert told == [{"before": "", "after": after}]
+
+
+def test_what_lies_on_a_stack_is_taken_for_a_return_address_only_behind_a_call(tmp_path: Path) -> None:
+    """Or else a pointer to a function of another library would be taken for the library that a thread waits in."""
+    library = ctypes.CDLL(
+        built(
+            tmp_path,
+            "libmine.so",
+            """
+__attribute__((noinline)) void *inner(void) { return __builtin_return_address(0); }
+__attribute__((noinline)) void *outer(void) { void *p = inner(); __asm__ volatile(""); return p; }
+__attribute__((noinline)) void *through(void *(*f)(void)) { void *p = f(); __asm__ volatile(""); return p; }
+""",
+        )
+    )
+    library.outer.restype = library.through.restype = ctypes.c_void_p
+    assert strands._follows_call(library.outer())
+    assert strands._follows_call(library.through(library.inner))
+    for name in ("outer", "through"):
+        assert not strands._follows_call(ctypes.cast(library[name], ctypes.c_void_p).value or 0)
 
 
 def test_native_threads_that_work_without_end_are_an_obstacle(tmp_path: Path) -> None:
