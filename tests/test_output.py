@@ -62,6 +62,13 @@ def test_200_mb_of_stdout_come_whole_in_bounded_memory(companion: Companion) -> 
     assert companion.run("1 + 1") == 2
 
 
+def test_the_companion_keeps_no_copy_of_what_it_prints(companion: Companion) -> None:
+    resident = "import psutil; psutil.Process().memory_info().rss"
+    before = companion.run(resident)
+    companion.run("for _ in range(100): print('x' * 1_000_000)", sink=Count())
+    assert companion.run(resident) - before < 30e6
+
+
 def test_a_flood_of_short_lines_on_both_streams_comes_whole(companion: Companion) -> None:
     counter = Count()
     companion.run(

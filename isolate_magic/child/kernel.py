@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from ipykernel.displayhook import ZMQShellDisplayHook
@@ -27,7 +27,7 @@ from jupyter_client.session import Session
 from traitlets import Type
 from traitlets.config import Config
 
-from isolate_magic.child import asking, comms, imports
+from isolate_magic.child import asking, comms, imports, reserve
 
 _NOTHING = object()
 _UNSEEN = (imports.__file__, asking.__file__, os.path.join(os.path.dirname(__file__), "serving.py"))
@@ -128,10 +128,12 @@ class CompanionShell(ZMQInteractiveShell):
         ends_cell = kwargs.get("running_compiled_code") or kwargs.get("exception_only")
         session = self.displayhook.session
         before, session.aside = session.aside, bool(session.under or (self.in_code and not ends_cell))
+        reserved = reserve.use(True)
         try:
             super().showtraceback((kind, value, imports.without(trace, _UNSEEN)), *args, **kwargs)
         finally:
             session.aside = before
+            reserve.use(reserved)
 
     def get_parent(self) -> Any:
         """Return the message that the code under way belongs to, in the notebook; `Output` asks for it."""
@@ -144,6 +146,10 @@ class CompanionShell(ZMQInteractiveShell):
         if gui is not None:
             raise UsageError(f"a companion runs no event loop of {gui}; %matplotlib inline shows figures")
 
+    def _tee(self, channel: str) -> AbstractContextManager[None]:
+        """Keep no copy of what is printed, which IPython 9 would, for ever, in case `%notebook` asks."""
+        return nullcontext()
+
     def run_cell(self, *args: Any, **kwargs: Any) -> Any:
         """Run a cell and keep what came of it; `last_execution_result` misses early interrupts."""
         self.outcome = super().run_cell(*args, **kwargs)
@@ -155,11 +161,12 @@ class CompanionShell(ZMQInteractiveShell):
         if gate is None or threading.get_ident() != gate.main:  # None: the zygote's own cell
             return await super().run_code(*args, **kwargs)
         before, inside = gate.interruptible, self.in_code
-        self.in_code = True
+        self.in_code, reserved = True, reserve.use(False)
         try:
             gate.let_in()
             return await super().run_code(*args, **kwargs)
         finally:
+            reserve.use(reserved)
             gate.interruptible, self.in_code = before, inside
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import Any, NoReturn
 
+from IPython.core.error import UsageError
 from jupyter_client.jsonutil import json_default
 
 from isolate_magic.child import comms
@@ -48,7 +49,8 @@ class Requests:
         error = result.error_before_exec or result.error_in_exec
         if isinstance(error, KeyboardInterrupt):
             raise CellError(error, tuple(reply["traceback"]))
-        reply["shown"] = session.error is not None  # an error in the use of a magic is text on stderr
+        # An error in the use of a magic is text on stderr. Of any other IPython may have failed to make one.
+        reply["shown"] = session.error is not None or not isinstance(error, UsageError)
         return json.dumps(reply, default=json_default)
 
     def is_complete(self, code: str) -> str:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from isolate_magic.child import operators, streams
+from isolate_magic.child import operators, reserve, streams
 from isolate_magic.child.faults import Faults
 from isolate_magic.child.loop import REST, Keeper
 from isolate_magic.child.service import Service
@@ -167,7 +167,12 @@ class Serving(Peer):
         if self.active and self._waits_for_rest(frame):
             self._resting.append(frame)
             return
-        self._answer_here(frame)
+        if type(frame) is f.Call and frame.target == 1 and frame.name != "run":
+            reserved = reserve.use(True)  # the service is ours
+            self._answer_here(frame)
+            reserve.use(reserved)
+        else:
+            self._answer_here(frame)
         if self._resting and not self.active:
             self.answer(self._resting.popleft())
 
@@ -287,11 +292,14 @@ class Serving(Peer):
 
     def _broken(self, number: int, error: BaseException) -> bytes:
         """Return a failure for what raised on its way out, be the exception itself sound or not."""
+        reserved = reserve.use(True)
         try:
             return f.encode(f.Failure(number, self.faults.fault(error)))
         except BaseException:  # border: as above
             text = f"a {type(error).__name__} that cannot be told was raised while the result was made ready"
             return f.encode(f.Failure(number, f.Fault("RuntimeError", (text,), text, (), {})))
+        finally:
+            reserve.use(reserved)
 
     def send(self, packet: bytes) -> None:
         """Send a frame."""

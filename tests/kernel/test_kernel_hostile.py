@@ -117,6 +117,17 @@ def test_nobody_came_and_nothing_is_left(attacked: dict[str, str], listener: tup
     until(lambda: not in_folder(attacked["folder"]), 20)
 
 
+def test_what_has_used_up_its_memory_shows_an_error_for_each_cell_and_can_be_freed(student: Kernel) -> None:
+    for name, size in (("a", 20_000_000), ("b", 50_000), ("c", 100), ("d", 100)):
+        cell = student.run(f"{name} = []\nwhile True: {name}.append(bytearray({size}))")
+        assert cell.reply["ename"] in ("MemoryError", "MemoryExceeded")
+        assert cell.of("error")  # which a page shows, unlike the reply
+        if cell.reply["ename"] == "MemoryExceeded":  # where many processors leave room for many stacks
+            break
+    assert student.run("a = b = c = d = None").status == "ok"
+    assert student.run("len(bytearray(20_000_000))").result["text/plain"].endswith("20000000")
+
+
 def in_folder(folder: str) -> list[psutil.Process]:
     """Return the processes whose working directory is a folder, as that of the zygote and of companions is."""
     found = []
