@@ -85,6 +85,16 @@ def test_a_warning_of_a_cell_is_shown_once_and_a_deprecation_only_of_the_cell_it
     assert "theirs" not in logs
 
 
+@pytest.mark.parametrize("category", ["ResourceWarning", "PendingDeprecationWarning", "ImportWarning"])
+def test_what_no_kernel_shows_is_not_shown(companion: Companion, category: str) -> None:
+    companion.run(f"import warnings; warnings.warn('quiet', {category})")
+    companion.run("open('/dev/null').close; x = len(open('/dev/null').read())")
+    companion.run("warnings.warn('loud', DeprecationWarning)")
+    until(lambda: "loud" in companion.logs())
+    assert "quiet" not in companion.logs()
+    assert "unclosed" not in companion.logs()
+
+
 def test_a_category_that_is_none_is_refused() -> None:
     with there_with("warnings-attack") as there, pytest.raises(Exception, match="no category"):
         there("import isolate_magic.link.packing as p; p.here.ask_host('warn', 'x', int, 'f', 1)")

@@ -12,7 +12,7 @@ import warnings
 from types import CodeType
 from typing import Any
 
-_QUIET = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
+_QUIET = (PendingDeprecationWarning, ImportWarning, ResourceWarning)
 _MOST = 100  # warnings of one place that are told: a loop of a million would be a million calls
 
 
@@ -43,9 +43,7 @@ class Warned:
         if file is None and self._in_call():
             if self._seen(place, self._talk.active[:1]) <= _MOST:
                 self._talk.ask_host("warn", str(message), category, filename, lineno)
-        elif self._seen(place, None) == 1 and not (
-            issubclass(category, _QUIET) and "<ipython-input" not in filename
-        ):
+        elif self._seen(place, None) == 1 and _shown(category, filename):
             self._original(message, category, filename, lineno, file, line)
 
     def _seen(self, place: Any, request: list[int] | None) -> int:
@@ -68,3 +66,10 @@ class Warned:
                 return not (frame.target == 1 and getattr(frame, "name", "") == "execute")
             step = step.f_back
         return False
+
+
+def _shown(category: type, filename: str) -> bool:
+    """Return whether IPython's filters show a warning: what is deprecated only to the cell that uses it."""
+    if issubclass(category, DeprecationWarning):
+        return "<ipython-input" in filename
+    return not issubclass(category, _QUIET)
