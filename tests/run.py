@@ -18,11 +18,11 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 ALONE = {
-    "test_watchdog", "test_spinning", "test_benchmarks", "test_soak", "test_interrupts", "test_resources",
+    "test_watchdog", "test_spinning", "test_soak", "test_interrupts", "test_resources",
     "test_resources_everywhere",
 }  # fmt: skip
 HEAVY = {
-    "test_scripts": 90, "test_everywhere": 190, "test_checkpoint": 22, "test_top": 29, "test_notebooks": 21,
+    "test_scripts": 90, "test_benchmarks": 50, "test_everywhere": 190, "test_checkpoint": 22, "test_top": 29, "test_notebooks": 21,
     "test_configuration": 23, "test_channel": 85, "test_python_suites": 60, "test_workloads": 50,
     "test_surface": 38, "test_bulk_frames": 12, "test_death": 35, "test_meter": 30, "test_sharing": 28, "test_docs": 26,
     "test_doctor": 12, "test_output_browser": 20, "test_tensors": 20, "test_lies": 18, "test_threads": 3, "test_card": 17,

@@ -80,12 +80,13 @@ def test_a_key_file_serves_where_nobody_can_be_asked(kernel: Kernel) -> None:
         ("restore nothing --key-file key", "cannot be read; nothing was loaded: No such file"),
         ("restore key --key-file key", "is no checkpoint of isolate_magic"),
         ("restore f -p untrusted --key-file key", "has another policy"),
-        ("restore two -c new --key-file short", "a key has 32 bytes, this one 3"),
+        ("restore seven -c new --key-file short", "a key has 32 bytes, this one 3"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(kernel: Kernel, line: str, says: str) -> None:
     kernel.run("open('short', 'wb').write(b'abc')")
     kernel.run("%%isolated\nx = 5")
+    kernel.run("%isolate checkpoint seven --key-file key")
     cell = kernel.run(f"%isolate {line}")
     assert cell.reply["ename"] == "UsageError"
     assert says in cell.stream("stderr")
