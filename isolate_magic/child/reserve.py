@@ -8,6 +8,7 @@ group are, and count what is there.
 from __future__ import annotations
 
 import resource
+from contextlib import suppress
 
 _SIZE = 8 << 20  # bytes; a traceback in colours takes some 3 MiB
 _DATA = resource.RLIMIT_DATA
@@ -27,14 +28,13 @@ def use(mine: bool) -> bool:
     """
     global _open
     before = _open
-    try:
-        soft, hard = resource.getrlimit(_DATA)
-        if not _pairs or soft != _pairs[before][0]:  # the policy has changed, or this is the first time
-            _learn(soft, hard)
-    except MemoryError:
-        pass
+    with suppress(MemoryError):
+        limits = resource.getrlimit(_DATA)
+        if limits != _pairs.get(before):  # the policy has changed, or this is the first time
+            _learn(*limits)
     if _limit != resource.RLIM_INFINITY:
-        resource.setrlimit(_DATA, _pairs[mine])
+        with suppress(ValueError, OSError):  # it is lowered in this very moment
+            resource.setrlimit(_DATA, _pairs[mine])
     _open = mine
     return before
 

@@ -45,6 +45,17 @@ def test_a_call_fails_with_a_memory_error_and_nothing_else_does(full: Companion)
     assert full.run("1 + 1") == 2
 
 
+def test_a_limit_that_a_cell_sets_stays(companion: Companion) -> None:
+    both = "(400 << 20, 500 << 20)"
+    companion.run(f"import resource as r; r.setrlimit(r.RLIMIT_DATA, {both})")
+    companion.run("1")
+    companion.run(f"r.setrlimit(r.RLIMIT_DATA, (r.getrlimit(r.RLIMIT_DATA)[0], {400 << 20}))")
+    assert companion.run("r.getrlimit(r.RLIMIT_DATA)[1]") == 400 << 20
+    with pytest.raises(MemoryError):
+        companion.run("bytearray(450 << 20)")
+    assert companion.run("1 + 1") == 2
+
+
 def test_a_limit_that_is_changed_meanwhile_holds() -> None:
     with Companion("changing", policy=SMALL) as companion:
         companion.run("1")
