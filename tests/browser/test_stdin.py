@@ -25,10 +25,12 @@ def classic(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def answer(notebook: Notebook, number: int, text: str) -> None:
     """Type an answer into the box below a cell."""
-    box = notebook.output(number).locator(BOX).last
-    box.wait_for()
+    box = (
+        notebook.output(number).locator(BOX).last.element_handle()
+    )  # this one, even if the next is there already
     box.fill(text)
     box.press("Enter")
+    box.wait_for_element_state("hidden")
 
 
 def test_a_cell_asks_in_its_box(notebook: Notebook) -> None:
