@@ -78,11 +78,15 @@ def test_a_thread_that_is_no_daemon_is_waited_for(companion: Companion, tmp_path
     assert (tmp_path / "done").exists()
 
 
-def test_its_last_words_are_shown_and_it_may_call_back(companion: Companion) -> None:
+def test_its_last_words_are_shown_and_it_may_call_back(
+    companion: Companion, capsys: pytest.CaptureFixture[str]
+) -> None:
     said: list[str] = []
     companion.run("import atexit; atexit.register(say, 'bye')", push={"say": said.append})
+    companion.run("atexit.register(print, 'last words')")
     companion.stop()
     assert said == ["bye"]
+    assert capsys.readouterr().out == "last words\n"
 
 
 @pytest.mark.parametrize(
@@ -111,9 +115,11 @@ def test_whatever_it_does_at_its_end_it_ends_and_is_no_crash(code: str, policy: 
         assert companion.run("1 + 1") == 2
 
 
+@pytest.mark.parametrize("policy", ["trusted", "untrusted"])
 @pytest.mark.parametrize("code", ["exit", "quit()", "print('bye'); exit()"])
-def test_a_cell_that_says_exit_ends_it_in_good_order(code: str, tmp_path: Path) -> None:
-    with Companion("leaver", snapshots="auto") as companion:
+def test_a_cell_that_says_exit_ends_it_in_good_order(code: str, policy: str, tmp_path: Path) -> None:
+    writing = replace(Policy.of(policy), write=(str(tmp_path),)) if policy == "untrusted" else Policy()
+    with Companion("leaver", policy=writing, snapshots="auto") as companion:
         companion.run(f"kept = 1; f = open({str(tmp_path / 'file')!r}, 'w'); f.write('kept')")
         assert companion.run(code) is None
         assert companion.pid is None

@@ -65,4 +65,7 @@ def without(trace: TracebackType | None, files: Container[str]) -> TracebackType
     rest = without(trace.tb_next, files)
     if trace.tb_frame.f_code.co_filename in files:
         return rest
-    return TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+    line: int | None = trace.tb_lineno  # None where an interrupt has met an instruction of no line
+    if line is None:
+        line = trace.tb_frame.f_code.co_firstlineno
+    return TracebackType(rest, trace.tb_frame, trace.tb_lasti, line)

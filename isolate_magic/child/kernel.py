@@ -146,6 +146,15 @@ class CompanionShell(ZMQInteractiveShell):
         if gui is not None:
             raise UsageError(f"a companion runs no event loop of {gui}; %matplotlib inline shows figures")
 
+    def ask_exit(self) -> None:
+        """Tell the host that the cell has said `exit`, which it heeds when the cell has ended."""
+        super().ask_exit()
+        wanted = not self.keepkernel_on_exit
+        self.exit_now = False
+        publish = self.displayhook.session.publish
+        if wanted and self.in_code and publish is not None:
+            publish("leave", b"{}")
+
     def _tee(self, channel: str) -> AbstractContextManager[None]:
         """Keep no copy of what is printed, which IPython 9 would, for ever, in case `%notebook` asks."""
         return nullcontext()
@@ -166,8 +175,8 @@ class CompanionShell(ZMQInteractiveShell):
             gate.let_in()
             return await super().run_code(*args, **kwargs)
         finally:
-            reserve.use(reserved)
             gate.interruptible, self.in_code = before, inside
+            reserve.use(reserved)
 
 
 def _blank_lines(cell: str) -> int:

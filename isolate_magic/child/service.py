@@ -74,9 +74,6 @@ class Service(Keeping, Requests):
         if request:
             return self.fulfil(code, number, request)
         result = kernels.run_cell(self.kernel, code, number, lines_before, silent)
-        if self.shell.exit_now:
-            self.shell.exit_now = False
-            self.kernel.session.publish("leave", b"{}")  # the host asks us to, once it has this reply
         error = result.error_before_exec or result.error_in_exec
         if error is not None:
             shown = self.kernel.session.error

@@ -203,8 +203,6 @@ class Front(Kernel):
         except ValueError as error:
             companion.snapshots.discard()  # they would go on talking nonsense
             raise process.talk.break_off(str(error)) from None
-        if reply.pop("leaves"):
-            companion.stop()  # a cell has said `exit`: the next one finds everything new
         return reply
 
     def finish_metadata(self, parent: Any, metadata: dict[str, Any], reply_content: Any) -> dict[str, Any]:

@@ -19,9 +19,9 @@ _PAGES = 10
 
 
 def executed(told: object, number: int, asked: Iterable[str], name: str, trusted: bool) -> dict[str, Any]:
-    """Return the content of an `execute_reply`, and two things that the front takes out of it.
+    """Return the content of an `execute_reply`, and `shown`, which the front takes out of it.
 
-    Those are `leaves`, whether the companion ends itself now, and `shown`, whether the error is to be shown.
+    It says whether the error is to be shown.
 
     Args:
         told: what the companion has answered.
@@ -41,7 +41,6 @@ def executed(told: object, number: int, asked: Iterable[str], name: str, trusted
         "user_expressions": {},
         "payload": [page for page in _list(content.get("payload")) if isinstance(page, dict)],
     }
-    leaves = any(one.get("source") == "ask_exit" and not one.get("keepkernel") for one in reply["payload"])
     values = content.get("user_expressions")
     if isinstance(values, dict):
         reply["user_expressions"] = {key: values[key] for key in asked if isinstance(values.get(key), dict)}
@@ -53,7 +52,7 @@ def executed(told: object, number: int, asked: Iterable[str], name: str, trusted
         reply["user_expressions"] = {
             key: _expression(value, name) for key, value in reply["user_expressions"].items()
         }
-    return {**sound(reply), "leaves": leaves, "shown": content.get("shown") is not False}
+    return {**sound(reply), "shown": content.get("shown") is not False}
 
 
 def failed(error: BaseException, number: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from isolate_magic import Companion, Policy
+from isolate_magic.child import imports
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +62,23 @@ def test_nothing_can_be_imported_where_nothing_is_listed() -> None:
 
 def test_it_is_no_wall(listed: Companion) -> None:
     assert listed.run("import json; json.codecs.sys.modules['os'].getpid()") == listed.pid
+
+
+def test_a_traceback_may_have_a_frame_without_a_line() -> None:
+    """As one has where an interrupt meets an instruction that belongs to none."""
+
+    def failing() -> None:
+        raise KeyboardInterrupt
+
+    failing.__code__ = failing.__code__.replace(co_linetable=b"")
+    with pytest.raises(KeyboardInterrupt) as caught:
+        failing()
+    trace = caught.tb
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    assert trace.tb_lineno is None
+    found = imports.without(caught.tb, ())
+    while found is not None and found.tb_next is not None:
+        found = found.tb_next
+    assert found is not None
+    assert found.tb_lineno == failing.__code__.co_firstlineno
