@@ -36,6 +36,17 @@ class IsolatedApplication(IPKernelApp):
     def init_path(self) -> None:
         """Leave `sys.path` alone: a file beside the notebook must not be imported in this process."""
 
+    def start(self) -> None:
+        """Serve until the end, and let the control channel's thread end before the one for output.
+
+        It flushes the output last, and would wait ten seconds for a thread that has ended.
+        """
+        super().start()
+        control = self.control_thread
+        if control is not None and control.is_alive():
+            control.stop()
+            control.join()
+
     def init_kernel(self) -> None:
         """Make the front, and give it its companion."""
         super().init_kernel()
